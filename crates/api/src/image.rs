@@ -1,0 +1,127 @@
+//! Images as the cluster knows them. The content itself is found by digest in each server's content store.
+
+use crate::{
+    error::{Error, Result},
+    quantity::{Bytes, Timestamp},
+    spec::ContainerKind,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A name that leads to a manifest. One per name and tag, in the cluster's store; written by the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Normalised reference, always with a tag: `web:latest`, `debian/bookworm:latest`, `127.0.0.1:5000/nginx:1.29`.
+    pub name: String,
+    /// `sha256:…` of the manifest.
+    pub digest: String,
+    /// Bytes of all its layers as stored.
+    pub size: Bytes,
+    /// What its configuration says, as far as admission and people need it.
+    pub config: ImageConfig,
+    /// When it came.
+    pub created: Timestamp,
+}
+
+/// What an image says about how to run it (OCI image configuration, the parts we use).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// Whether it holds a system with its own init.
+    #[serde(default)]
+    pub kind: ContainerKind,
+    /// Program and first arguments.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// Further arguments.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Environment, in order, `KEY=value`.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// User to run as.
+    #[serde(default)]
+    pub user: String,
+    /// Directory to run in.
+    #[serde(default)]
+    pub workdir: String,
+    /// Ports it says it listens on: `80/tcp`.
+    #[serde(default)]
+    pub exposed: Vec<String>,
+    /// Directories it wants kept.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    /// Signal that asks it to stop; `SIGTERM` when empty.
+    #[serde(default)]
+    pub stop_signal: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// `amd64`, `arm64`: as in the image configuration.
+    #[serde(default)]
+    pub architecture: String,
+}
+
+/// An image on one server, complete, unpacked and ready to be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalImage {
+    /// `sha256:…` of the manifest.
+    pub digest: String,
+    /// How to run it.
+    pub config: ImageConfig,
+    /// Unpacked layers, lowest first: absolute paths of directories to be overlaid, never written to.
+    pub layers: Vec<std::path::PathBuf>,
+    /// Bytes of the layers as stored.
+    pub size: Bytes,
+}
+
+/// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
+pub fn normalise(text: &str) -> Result<String> {
+    let bad = |why: &str| Err(Error::usage(format!("{text:?} is not an image name: {why}")));
+    if text.is_empty() || text.len() > 255 {
+        return bad("use 1 to 255 characters");
+    }
+    if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-/:@".contains(*c))) {
+        return bad(&format!("{c:?} cannot be part of one"));
+    }
+    let path = text.split('@').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if path.split('/').any(|part| part.is_empty() || part.starts_with(['.', '-', ':'])) {
+        return bad("each part between slashes begins with a letter or digit");
+    }
+    if let Some((_, tag)) = last.split_once(':')
+        && (tag.is_empty() || tag.len() > 128 || tag.contains(':'))
+    {
+        return bad("a tag has 1 to 128 characters");
+    }
+    if text.contains('@') || last.contains(':') { Ok(text.to_owned()) } else { Ok(format!("{text}:latest")) }
+}
+
+/// Progress of a long image operation: one line of NDJSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum ImageProgress {
+    /// Bytes of a layer, or of the upload, that have arrived; `total` is 0 when unknown.
+    Fetching {
+        /// Layer digest, or what is being fetched.
+        what: String,
+        /// Arrived.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// Something else is being done: `unpacking`, `bootstrapping`, with a line about it.
+    Working {
+        /// One line.
+        message: String,
+    },
+    /// The end: it is there.
+    Done {
+        /// The record now in the cluster's store.
+        image: Box<ImageRecord>,
+    },
+    /// The end: it failed, and nothing was left.
+    Failed {
+        /// Why.
+        error: Error,
+    },
+}

@@ -1,0 +1,89 @@
+//! Paths of the HTTP API. Both sides use these, so that a path is written once.
+//!
+//! The control plane's API (socket `/run/roost/api.sock`, TCP [`MANAGER_PORT`] with mTLS):
+//!
+//! | method and path | body → answer |
+//! |---|---|
+//! | `GET /v1/version` | → `view::Version` |
+//! | `GET /v1/openapi.json`, `GET /metrics` | |
+//! | `POST /v1/join` | `view::JoinRequest` → `view::JoinAnswer`; a token instead of a certificate |
+//! | `GET/POST /v1/tokens`, `DELETE /v1/tokens/{id}` | `view::Token` |
+//! | `GET /v1/servers`, `GET/PATCH/DELETE /v1/servers/{name}`, `POST …/drain`, `POST …/undrain` | `view::ServerView` |
+//! | `GET/POST /v1/containers`, `GET/PATCH/DELETE /v1/containers/{target}` | `view::ContainerView` |
+//! | `POST /v1/containers/{target}/{start,stop,restart,kill,freeze,unfreeze,rename}` | |
+//! | `POST /v1/containers/{target}/exec`, `…/attach` | upgrade to [`crate::stream`] |
+//! | `GET /v1/containers/{target}/logs` | → NDJSON of `stream::LogLine` |
+//! | `GET/PUT /v1/containers/{target}/archive?path=` | tar |
+//! | `GET /v1/containers/{target}/stats`, `GET /v1/stats` | → `view::StatsView` |
+//! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade,rollback}` | `view::JobView` |
+//! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `GET /v1/events?follow=&from=` | → NDJSON of `event::Event` |
+//! | `GET /v1/why/{what}` | → `view::Why` |
+//! | `GET /v1/agent/assignment?generation=` | (agents) → NDJSON of `assignment::Assignment` |
+//! | `POST /v1/agent/report` | (agents) `report::Report` |
+//!
+//! Each agent's own API (TCP [`AGENT_PORT`] with mTLS; only managers, and for blobs other agents, may ask):
+//!
+//! | method and path | |
+//! |---|---|
+//! | `POST /v1/instances/{id}/exec`, `…/attach` | upgrade to [`crate::stream`] |
+//! | `GET /v1/instances/{id}/logs`, `POST …/signal/{n}` | |
+//! | `GET/PUT /v1/instances/{id}/archive?path=` | tar |
+//! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
+//! | `GET /v1/blobs/{digest}` | bytes |
+//! | `POST /v1/images/{import,pull,bootstrap}`, `DELETE /v1/images/{digest}` | NDJSON of `image::ImageProgress` |
+
+/// TCP port of the control plane's API, and UDP port of its heartbeats.
+pub const MANAGER_PORT: u16 = 7443;
+/// TCP port of each agent's API.
+pub const AGENT_PORT: u16 = 7444;
+/// Directory of sockets and of everything that ends with a reboot.
+pub const RUN_DIR: &str = "/run/roost";
+/// Directory of everything that stays.
+pub const STATE_DIR: &str = "/var/lib/roost";
+/// Socket on which root speaks to the control plane, from any server of the cluster.
+pub const SOCKET: &str = "/run/roost/api.sock";
+
+/// `GET` version.
+pub const VERSION: &str = "/v1/version";
+/// `POST` join.
+pub const JOIN: &str = "/v1/join";
+/// Tokens.
+pub const TOKENS: &str = "/v1/tokens";
+/// Servers.
+pub const SERVERS: &str = "/v1/servers";
+/// Containers.
+pub const CONTAINERS: &str = "/v1/containers";
+/// Jobs.
+pub const JOBS: &str = "/v1/jobs";
+/// Images.
+pub const IMAGES: &str = "/v1/images";
+/// Events.
+pub const EVENTS: &str = "/v1/events";
+/// Use of every instance.
+pub const STATS: &str = "/v1/stats";
+/// Explanations.
+pub const WHY: &str = "/v1/why";
+/// An agent's assignment.
+pub const AGENT_ASSIGNMENT: &str = "/v1/agent/assignment";
+/// An agent's report.
+pub const AGENT_REPORT: &str = "/v1/agent/report";
+/// Instances, on an agent.
+pub const INSTANCES: &str = "/v1/instances";
+/// Content by digest, on an agent.
+pub const BLOBS: &str = "/v1/blobs";
+/// Metrics in the Prometheus text format.
+pub const METRICS: &str = "/metrics";
+
+/// A path segment with everything escaped that RFC 3986 does not allow in one, `/` and `:` included.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,68 @@
+//! All nouns at one revision. Cheap to clone; decisions are functions of it.
+
+use crate::{
+    image::ImageRecord,
+    name::{InstanceId, Name},
+    plan::{ContainerPlan, JobPlan, Placement},
+    report::{InstanceReport, Report},
+    server::{Liveness, ServerSpec},
+    spec::{ClusterSpec, ContainerSpec, JobSpec},
+};
+use imbl::OrdMap;
+use std::sync::Arc;
+
+/// The cluster as the control plane knows it, at one revision of the store, with the latest reports beside it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Revision of the store that specs and plans are from.
+    pub revision: u64,
+    /// The next free instance id.
+    pub next_instance: u64,
+    /// The cluster itself. None before the first start.
+    pub cluster: Option<Arc<ClusterSpec>>,
+    /// Servers.
+    pub servers: OrdMap<Name, Arc<ServerSpec>>,
+    /// Jobs.
+    pub jobs: OrdMap<Name, Arc<JobSpec>>,
+    /// Lone containers.
+    pub containers: OrdMap<Name, Arc<ContainerSpec>>,
+    /// Jobs' plans. May outlive the job while its instances are being removed.
+    pub job_plans: OrdMap<Name, Arc<JobPlan>>,
+    /// Containers' plans. May outlive the container while it is being removed.
+    pub container_plans: OrdMap<Name, Arc<ContainerPlan>>,
+    /// Images by normalised name.
+    pub images: OrdMap<String, Arc<ImageRecord>>,
+    /// Soft state: the latest report of each server.
+    pub reports: OrdMap<Name, Arc<Report>>,
+    /// Soft state: whether each server is there.
+    pub liveness: OrdMap<Name, Liveness>,
+}
+
+impl Snapshot {
+    /// Whether a server is there.
+    pub fn liveness(&self, server: &Name) -> Liveness {
+        self.liveness.get(server).copied().unwrap_or(Liveness::Unknown)
+    }
+
+    /// What the agent says about a placed instance. None: it has not been heard of on its server.
+    pub fn report_of(&self, placement: &Placement) -> Option<&InstanceReport> {
+        self.instance_report(&placement.server, placement.id)
+    }
+
+    /// What a server says about an instance.
+    pub fn instance_report(&self, server: &Name, id: InstanceId) -> Option<&InstanceReport> {
+        self.reports.get(server)?.instances.get(&id)
+    }
+
+    /// Does this instance answer, on a server that is there?
+    pub fn serves(&self, placement: &Placement) -> bool {
+        self.liveness(&placement.server) != Liveness::Lost && self.report_of(placement).is_some_and(InstanceReport::serves)
+    }
+
+    /// Every placement of the plan, jobs first.
+    pub fn placements(&self) -> impl Iterator<Item = (&Name, &Placement)> {
+        let jobs = self.job_plans.iter().flat_map(|(name, plan)| plan.placements.iter().map(move |p| (name, p)));
+        let lone = self.container_plans.iter().filter_map(|(name, plan)| plan.placement.as_ref().map(|p| (name, p)));
+        jobs.chain(lone)
+    }
+}

@@ -1,0 +1,103 @@
+//! The stream that `exec`, `attach` and `run -it` speak after the HTTP upgrade, and the log line of `logs`.
+//!
+//! A frame is one byte of kind, four bytes of length (big endian), and so many bytes. At most [`FRAME_MAX`] bytes a frame.
+
+use crate::quantity::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Value of the HTTP `Upgrade` header.
+pub const PROTOCOL: &str = "roost-stream/1";
+/// Longest payload of one frame.
+pub const FRAME_MAX: usize = 64 * 1024;
+
+/// Kinds of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Client to server: bytes for standard input. An empty one closes it.
+    Stdin = 0,
+    /// Server to client: bytes of standard output (or of the terminal).
+    Stdout = 1,
+    /// Server to client: bytes of standard error.
+    Stderr = 2,
+    /// Client to server: the terminal's size, columns and rows as two big-endian u16.
+    Resize = 3,
+    /// Server to client, last: exit code as big-endian i32.
+    Exit = 4,
+    /// Server to client, last: JSON of [`crate::Error`].
+    Error = 5,
+    /// Client to server: a signal number, one byte.
+    Signal = 6,
+}
+
+impl FrameKind {
+    /// The kind with this number.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::Stdin,
+            1 => Self::Stdout,
+            2 => Self::Stderr,
+            3 => Self::Resize,
+            4 => Self::Exit,
+            5 => Self::Error,
+            6 => Self::Signal,
+            _ => return None,
+        })
+    }
+}
+
+/// What to run in a container that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// Which container of the pod; the first when absent.
+    #[serde(default)]
+    pub container: Option<crate::Name>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Added to the container's environment.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Instead of the container's user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Instead of the container's directory.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// With a terminal of this size (columns, rows).
+    #[serde(default)]
+    pub terminal: Option<(u16, u16)>,
+    /// Standard input will be sent.
+    #[serde(default)]
+    pub stdin: bool,
+}
+
+/// Which log lines to send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// Go on with new lines until the instance is gone.
+    #[serde(default)]
+    pub follow: bool,
+    /// Only lines at or after this time.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// Only the last so many of those.
+    #[serde(default)]
+    pub tail: Option<usize>,
+    /// Which container of the pod; the first when absent.
+    #[serde(default)]
+    pub container: Option<crate::Name>,
+}
+
+/// One line of a container's output. The stored form is one JSON object a line as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was read from the container.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// From standard error?
+    #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
+    pub stderr: bool,
+    /// The line without its line feed; invalid UTF-8 replaced.
+    #[serde(rename = "m")]
+    pub message: String,
+}

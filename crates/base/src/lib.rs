@@ -1,0 +1,10 @@
+//! What could have been in the standard library: clock and randomness behind one door, supervised tasks, the reconcile
+//! loop, back-off, and the undo stack.
+//!
+//! *Invariant:* knows nothing of containers, servers or the API. Under 1,500 lines for ever.
+
+pub mod backoff;
+pub mod env;
+pub mod reconcile;
+pub mod supervise;
+pub mod undo;

@@ -1,0 +1,45 @@
+//! Content of images on one server.
+
+use crate::Result;
+use api::image::{ImageProgress, LocalImage};
+use api::view::{BootstrapRequest, PullRequest};
+use std::io::Read;
+
+/// Gets one blob by digest from somewhere: another server, usually. The reader's content is verified by who reads it.
+pub trait BlobSource: Send + Sync {
+    /// Opens it. An error says who was asked and what they said.
+    fn open(&self, digest: &str) -> Result<Box<dyn Read + Send>>;
+}
+
+/// Where progress goes.
+pub type Progress<'a> = &'a (dyn Fn(ImageProgress) + Send + Sync);
+
+/// A server's content store. Everything in it is addressed by digest and verified on its way in.
+///
+/// A failed or interrupted call leaves nothing that is visible: content appears by rename, complete.
+pub trait Images: Send + Sync {
+    /// Manifests whose content is here, complete and unpacked.
+    fn list(&self) -> Result<Vec<LocalImage>>;
+
+    /// The image, if it is here.
+    fn find(&self, digest: &str) -> Result<Option<LocalImage>>;
+
+    /// Makes it be here: what is missing comes from `source`. Two calls at once for the same digest do the work once.
+    fn ensure(&self, digest: &str, source: &dyn BlobSource, progress: Progress<'_>) -> Result<LocalImage>;
+
+    /// Takes in an archive: OCI layout, docker archive or root file system, each as tar, plain or compressed by gzip or zstd.
+    /// `name` is only for messages. A root file system becomes an image of one layer.
+    fn import(&self, archive: &mut dyn Read, name: &str, progress: Progress<'_>) -> Result<LocalImage>;
+
+    /// Pulls from a registry.
+    fn pull(&self, request: &PullRequest, progress: Progress<'_>) -> Result<LocalImage>;
+
+    /// Makes a base system from the distribution's packages, with this machine's own package sources.
+    fn bootstrap(&self, request: &BootstrapRequest, progress: Progress<'_>) -> Result<LocalImage>;
+
+    /// Removes manifests that are not in `keep`, and content that no manifest left needs. Says how many bytes went.
+    fn prune(&self, keep: &[String]) -> Result<u64>;
+
+    /// Opens a blob for another server: manifest, configuration or compressed layer.
+    fn blob(&self, digest: &str) -> Result<std::fs::File>;
+}

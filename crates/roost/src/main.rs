@@ -1,0 +1,2 @@
+//! The binary: nothing but `main`.
+fn main() {}
