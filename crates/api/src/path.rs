@@ -41,6 +41,8 @@ pub const AGENT_PORT: u16 = 7444;
 pub const RUN_DIR: &str = "/run/roost";
 /// Directory of everything that stays.
 pub const STATE_DIR: &str = "/var/lib/roost";
+/// Directory of sandboxes: `<name>/<server>/run/roost/api.sock` is a sandbox server's socket as seen from the host.
+pub const SANDBOX_DIR: &str = "/var/lib/roost-sandbox";
 /// Socket on which root speaks to the control plane, from any server of the cluster.
 pub const SOCKET: &str = "/run/roost/api.sock";
 
@@ -66,6 +68,8 @@ pub const STATS: &str = "/v1/stats";
 pub const WHY: &str = "/v1/why";
 /// An agent's assignment.
 pub const AGENT_ASSIGNMENT: &str = "/v1/agent/assignment";
+/// What an agent says when it comes: `server::ServerFacts`.
+pub const AGENT_HELLO: &str = "/v1/agent/hello";
 /// An agent's report.
 pub const AGENT_REPORT: &str = "/v1/agent/report";
 /// Instances, on an agent.

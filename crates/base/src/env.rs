@@ -21,6 +21,12 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// The clock that timers run by. Tests may pause and advance it together with them.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub fn timer() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Moves the wall clock forward by so many milliseconds, for tests of expiry in a process of their own.
 pub fn shift_clock(millis: u64) {
     SHIFT.fetch_add(millis, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Supervised tasks: the only place that spawns. A component that ends takes its whole scope down, and says so.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,8 @@ impl Scope {
         self.launch(async move {
             let stop = scope.stop.clone();
             tokio::select! {
+                // First: a component that watches the stop itself may end in the same moment, which is no failure.
+                biased;
                 () = stop.cancelled() => {}
                 ended = future => {
                     let why = match ended {
@@ -57,6 +59,24 @@ impl Scope {
         self.launch(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
+                () = future => {}
+            }
+        });
+    }
+
+    /// Starts a job that watches [`Scope::stopping`] itself and may take `grace` longer to end well; then it is cut off.
+    pub fn graceful<F>(&self, grace: Duration, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.launch(async move {
+            let cut = async {
+                stop.cancelled().await;
+                tokio::time::sleep(grace).await;
+            };
+            tokio::select! {
+                () = cut => {}
                 () = future => {}
             }
         });

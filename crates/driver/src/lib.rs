@@ -10,6 +10,7 @@ pub mod fake;
 pub mod image;
 pub mod network;
 pub mod runtime;
+pub mod suite;
 
 pub use image::Images;
 pub use network::Network;

@@ -1,0 +1,81 @@
+//! `cp`: parts of a container's root file system as tar, out and in. Blocking.
+//!
+//! What is in a container is written by strangers. Every path is resolved by the kernel inside the container's root
+//! (openat2(2), `RESOLVE_IN_ROOT`), so that links, absolute or climbing, lead nowhere else, also while they change.
+
+mod pack;
+mod unpack;
+
+pub use pack::{Source, pack};
+pub use unpack::unpack;
+
+use api::error::{Error, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::Mode,
+};
+use std::{
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
+};
+
+/// Directories below each other that are followed.
+const DEPTH_MAX: usize = 256;
+
+/// A container's root file system.
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// As the host sees it.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(directory, flags, Mode::empty())
+            .map(Self)
+            .map_err(|errno| Error::failed(format!("root file system of the container: {}", errno.desc())))
+    }
+
+    /// A directory in it.
+    fn directory(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        // The kernel says EAGAIN when something was renamed during the look (openat2(2)): a few more tries are enough.
+        let mut result = openat2(&self.0, path, how);
+        for _ in 0..8 {
+            if result.as_ref().err() != Some(&Errno::EAGAIN) {
+                break;
+            }
+            result = openat2(&self.0, path, how);
+        }
+        result
+    }
+}
+
+/// A path as a person types it, relative to the root and without `.` and `..`.
+fn relative(path: &str) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(part) => clean.push(part),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+fn failure(what: &Path, errno: Errno) -> Error {
+    let path = Path::new("/").join(what);
+    match errno {
+        Errno::ENOENT => Error::not_found(format!("{} does not exist in the container", path.display())),
+        Errno::ENOTDIR => Error::usage(format!("{} is not a directory in the container", path.display())),
+        other => Error::failed(format!("{} in the container: {}", path.display(), other.desc())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

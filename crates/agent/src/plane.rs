@@ -1,0 +1,53 @@
+//! Keeps the kernel's network as the assignment says: at once when that changes, and verified now and then.
+
+use crate::{dataplane, engine::Inner};
+use api::dataplane::Dataplane;
+use base::{
+    reconcile::{self, Outcome},
+    supervise::Scope,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// The network is made true again this often, in case somebody else changed it.
+const VERIFY: Duration = Duration::from_secs(30);
+
+/// Looks for ever.
+pub async fn run(inner: Arc<Inner>) -> Result<(), String> {
+    reconcile::run(&inner.network, VERIFY, || look(Arc::clone(&inner))).await
+}
+
+async fn look(inner: Arc<Inner>) -> Outcome {
+    let Some(wanted) = wanted(&inner) else { return Outcome::Settled };
+    match ensure(&inner, wanted).await {
+        Ok(()) => Outcome::Settled,
+        Err(why) => {
+            tracing::warn!(why, "network");
+            inner.problem("network", Some(format!("network: {why}")));
+            Outcome::Failed
+        }
+    }
+}
+
+/// What has to be made: nothing when it is what was made lately.
+fn wanted(inner: &Inner) -> Option<Dataplane> {
+    let state = inner.lock();
+    let wanted = dataplane::dataplane(state.told.as_ref()?);
+    let fresh = |(made, at): &(Dataplane, Instant)| *made == wanted && base::env::timer().saturating_duration_since(*at) < VERIFY;
+    (!state.applied.as_ref().is_some_and(fresh)).then_some(wanted)
+}
+
+async fn ensure(inner: &Arc<Inner>, wanted: Dataplane) -> Result<(), String> {
+    let now = base::env::timer();
+    let network = Arc::clone(&inner.drivers.network);
+    let (made, result) = Scope::blocking(move || {
+        let result = network.ensure(&wanted);
+        (wanted, result)
+    })
+    .await?;
+    result.map_err(|error| error.message)?;
+    inner.lock().applied = Some((made, now));
+    inner.problem("network", None);
+    inner.kick_all();
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Logs, signals, use, and content for other servers.
+
+use super::{Asked, Instance, Shared};
+use crate::{engine::Inner, exec, logs, signals};
+use api::{
+    error::Error,
+    name::InstanceId,
+    report::InstanceStats,
+    stream::{LogLine, LogQuery},
+};
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use base::supervise::Scope;
+use http::header;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use wire::server::{ApiError, ndjson};
+
+/// A log that is followed is looked at this often.
+const FOLLOW: Duration = Duration::from_millis(100);
+/// Lines on their way to a reader.
+const LINES: usize = 256;
+
+/// `GET …/logs`
+pub async fn logs(State(inner): Shared, Instance(id): Instance, Asked(query): Asked<LogQuery>) -> Result<Response, ApiError> {
+    let container = super::container(&inner, id, query.container.clone())?;
+    let directory = inner.drivers.inspect.log_directory(id);
+    let opened = query.clone();
+    let reader = Scope::blocking(move || logs::Reader::open(&directory, &container, &opened)).await.map_err(Error::failed)?;
+    let reader = reader.map_err(|error| Error::failed(format!("log of instance {id}: {error}")))?;
+    let (sender, receiver) = mpsc::channel(LINES);
+    let scope = inner.scope.clone();
+    scope.job(async move { send(&inner, id, reader, query.follow, sender).await });
+    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) })))
+}
+
+/// Until the end, or for one that follows until the instance or its reader is gone.
+async fn send(inner: &Arc<Inner>, id: InstanceId, mut reader: logs::Reader, follow: bool, to: mpsc::Sender<LogLine>) {
+    loop {
+        let there = inner.lock().pods.contains_key(&id);
+        let Some(back) = drain(reader, &to).await else { return };
+        reader = back;
+        if !(follow && there) {
+            return;
+        }
+        tokio::select! {
+            () = to.closed() => return,
+            () = tokio::time::sleep(FOLLOW) => {}
+        }
+    }
+}
+
+/// Sends what is there now and hands the reader back; None when nobody listens or nothing can be read any more.
+pub async fn drain(mut reader: logs::Reader, to: &mpsc::Sender<LogLine>) -> Option<logs::Reader> {
+    loop {
+        let (lines, back) = Scope::blocking(move || (reader.lines(), reader)).await.ok()?;
+        let lines = lines.ok()?;
+        if lines.is_empty() {
+            return Some(back);
+        }
+        for line in lines {
+            to.send(line).await.ok()?;
+        }
+        reader = back;
+    }
+}
+
+/// `POST …/signal/{n}`, by number or name.
+pub async fn signal(
+    State(inner): Shared,
+    Instance(id): Instance,
+    Path((_, text)): Path<(String, String)>,
+) -> Result<Json<()>, ApiError> {
+    let number = signals::number(&text).ok_or_else(|| Error::usage(format!("{text:?} is not a signal: as in SIGTERM or 15")))?;
+    let runtime = inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
+    let sent = Scope::blocking(move || runtime.signal(id, number)).await.map_err(Error::failed)?;
+    sent.map(Json).map_err(|error| ApiError(Error::failed(error.message)))
+}
+
+/// `GET /v1/stats`: of every instance that runs.
+pub async fn stats(State(inner): Shared) -> Result<Json<BTreeMap<InstanceId, InstanceStats>>, ApiError> {
+    let ids: Vec<InstanceId> = inner.lock().pods.iter().filter(|(_, pod)| pod.is_up()).map(|(id, _)| *id).collect();
+    let all = Scope::blocking(move || ids.into_iter().filter_map(|id| Some((id, usage(&inner, id)?))).collect()).await;
+    Ok(Json(all.map_err(Error::failed)?))
+}
+
+fn usage(inner: &Inner, id: InstanceId) -> Option<InstanceStats> {
+    let mut stats = inner.drivers.inspect.stats(id).ok()?;
+    if let Ok((received, sent)) = inner.drivers.network.traffic(id) {
+        (stats.received.0, stats.sent.0) = (received, sent);
+    }
+    Some(stats)
+}
+
+/// `GET /v1/blobs/{digest}`
+pub async fn blob(State(inner): Shared, Path(digest): Path<String>) -> Result<Response, ApiError> {
+    let images = Arc::clone(&inner.drivers.images);
+    let wanted = digest.clone();
+    let opened = Scope::blocking(move || images.blob(&wanted).map(|file| (file.metadata().map_or(0, |meta| meta.len()), file))).await;
+    let (length, file) = opened.map_err(Error::failed)?.map_err(|error| Error::not_found(format!("{digest}: {error}")))?;
+    let stream = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 * 1024);
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    Ok((headers, Body::from_stream(stream)).into_response())
+}

@@ -1,0 +1,238 @@
+//! Tables: what was told and what is seen → the next step and the phase.
+
+use super::*;
+use crate::{
+    ledger::{Failure, Record},
+    testing,
+};
+use api::spec::ContainerKind;
+use std::sync::Arc;
+
+/// One situation, of a container that shall run and of which nothing is here, and changes to it.
+struct Case {
+    pod: PodAssignment,
+    template: PodTemplate,
+    record: Record,
+    run: Option<PodState>,
+    exit_code: Option<i32>,
+    link: Link,
+    bridge: bool,
+    image: bool,
+    pause: Option<Duration>,
+    failures: u32,
+    drain: Option<Drain>,
+}
+
+fn case(change: impl FnOnce(&mut Case)) -> (Step, Phase) {
+    let mut case = Case {
+        pod: testing::pod("c1", 5),
+        template: testing::template(),
+        record: Record::new("c1".to_owned(), ContainerKind::App),
+        run: None,
+        exit_code: None,
+        link: Link::Ready,
+        bridge: true,
+        image: true,
+        pause: None,
+        failures: 0,
+        drain: None,
+    };
+    change(&mut case);
+    let mut images = LocalImages::new();
+    if case.image {
+        images.insert(testing::DIGEST.to_owned(), Arc::new(testing::image(Default::default())));
+    }
+    let seen = Seen {
+        run: case.run,
+        exit_code: case.exit_code,
+        link: case.link,
+        bridge: case.bridge,
+        images: &images,
+        record: &case.record,
+        pause: case.pause,
+        failures: case.failures,
+        drain: case.drain,
+    };
+    let told = Told { pod: &case.pod, template: &case.template };
+    (next(Some(told), &seen), phase(Some(told), &seen, true))
+}
+
+fn ended(restart: Restart, code: Option<i32>) -> (Step, Phase) {
+    case(|c| {
+        c.template.containers[0].restart = restart;
+        (c.run, c.exit_code) = (Some(PodState::Stopped), code);
+        c.pause = Some(Duration::from_secs(1));
+    })
+}
+
+#[test]
+fn a_start_goes_through_image_link_and_run_in_this_order() {
+    let pull = Step::Pull(vec![testing::DIGEST.to_owned()]);
+    assert_eq!(case(|c| (c.image, c.link) = (false, Link::Absent)), (pull, Phase::Pulling));
+    assert_eq!(case(|c| (c.link, c.bridge) = (Link::Absent, false)), (Step::AwaitNetwork, Phase::Pending));
+    assert_eq!(case(|c| c.link = Link::Absent), (Step::Link, Phase::Starting));
+    assert_eq!(case(|c| c.link = Link::Found), (Step::Link, Phase::Starting));
+    assert_eq!(case(|_| ()), (Step::Run, Phase::Starting));
+    assert_eq!(case(|c| c.run = Some(PodState::Running)), (Step::Rest, Phase::Running));
+}
+
+#[test]
+fn what_runs_is_linked_anew_but_never_pulled_or_started_for() {
+    assert_eq!(case(|c| (c.run, c.link) = (Some(PodState::Running), Link::Found)), (Step::Link, Phase::Running));
+    assert_eq!(case(|c| (c.run, c.image) = (Some(PodState::Running), false)), (Step::Rest, Phase::Running));
+}
+
+#[test]
+fn restart_policies_and_exit_codes() {
+    let again = (Step::Wait(Duration::from_secs(1)), Phase::BackOff);
+    let stays = (Step::Rest, Phase::Exited);
+    assert_eq!(ended(Restart::No, Some(0)), stays);
+    assert_eq!(ended(Restart::No, Some(1)), stays);
+    assert_eq!(ended(Restart::OnFailure, Some(0)), stays);
+    assert_eq!(ended(Restart::OnFailure, Some(1)), again);
+    assert_eq!(ended(Restart::Always, Some(0)), again);
+    // Nobody knows how it ended: the machine went down under it.
+    assert_eq!(ended(Restart::No, None), again);
+}
+
+#[test]
+fn after_the_pause_it_is_started() {
+    let step = case(|c| {
+        c.template.containers[0].restart = Restart::Always;
+        (c.run, c.exit_code) = (Some(PodState::Stopped), Some(1));
+    });
+    assert_eq!(step, (Step::Run, Phase::Starting));
+}
+
+#[test]
+fn a_jobs_instance_gives_up_and_a_container_does_not() {
+    let lost = |display: &str| {
+        case(|c| {
+            c.pod.display = display.to_owned();
+            c.template.containers[0].restart = Restart::Always;
+            (c.run, c.exit_code, c.failures) = (Some(PodState::Stopped), Some(1), 3);
+        })
+        .0
+    };
+    assert_eq!(lost("web/3"), Step::Fail("given up after 3 starts in a row that did not last".to_owned()));
+    assert_eq!(lost("c1"), Step::Run);
+    let failed = case(|c| {
+        c.pod.display = "web/3".to_owned();
+        c.record.failed = Some(Failure { message: "no".to_owned(), last_lines: Vec::new() });
+    });
+    assert_eq!(failed, (Step::Rest, Phase::Failed));
+}
+
+#[test]
+fn power_off_stops_and_remembers_and_on_starts_even_what_had_ended() {
+    let off = |run, halted| {
+        case(|c| {
+            c.pod.power = Power::Off;
+            (c.run, c.record.halted) = (run, halted);
+        })
+    };
+    let grace = testing::template().stop_grace;
+    assert_eq!(off(Some(PodState::Running), false), (Step::Stop(grace), Phase::Stopping));
+    assert_eq!(off(Some(PodState::Stopped), false), (Step::Halt, Phase::Exited));
+    assert_eq!(off(Some(PodState::Stopped), true), (Step::Rest, Phase::Exited));
+    assert_eq!(off(None, true), (Step::Rest, Phase::Exited));
+    assert_eq!(off(Some(PodState::Frozen), false).0, Step::Freeze(false));
+    let on = case(|c| (c.run, c.exit_code, c.record.halted) = (Some(PodState::Stopped), Some(143), true));
+    assert_eq!(on.0, Step::Run);
+}
+
+#[test]
+fn frozen_and_thawed() {
+    let with = |power, run| {
+        case(|c| {
+            c.pod.power = power;
+            c.run = Some(run);
+        })
+    };
+    assert_eq!(with(Power::Frozen, PodState::Running), (Step::Freeze(true), Phase::Running));
+    assert_eq!(with(Power::Frozen, PodState::Frozen), (Step::Rest, Phase::Frozen));
+    assert_eq!(with(Power::On, PodState::Frozen), (Step::Freeze(false), Phase::Frozen));
+}
+
+#[test]
+fn a_restart_that_is_asked_for_stops_first_and_then_starts_whatever_the_policy() {
+    let asked = |run, code| {
+        case(|c| {
+            c.pod.restarts = 2;
+            c.record.asked = 1;
+            (c.run, c.exit_code) = (run, code);
+            c.pause = Some(Duration::from_secs(9));
+            c.record.failed = Some(Failure { message: "no".to_owned(), last_lines: Vec::new() });
+        })
+        .0
+    };
+    assert_eq!(asked(Some(PodState::Running), None), Step::Stop(testing::template().stop_grace));
+    assert_eq!(asked(Some(PodState::Stopped), Some(143)), Step::Run);
+    assert_eq!(asked(None, None), Step::Run);
+}
+
+#[test]
+fn a_start_that_was_cut_short_is_done_again_whatever_the_policy() {
+    let step = case(|c| (c.run, c.exit_code, c.record.starting) = (Some(PodState::Stopped), Some(143), true));
+    assert_eq!(step.0, Step::Run);
+}
+
+#[test]
+fn a_drain_waits_for_connections_within_its_bounds() {
+    let millis = Duration::from_millis;
+    let drain = |timeout: u64, watch: Option<(u64, u64, u64)>| {
+        case(|c| {
+            c.pod.wanted = Wanted::Drain;
+            c.run = Some(PodState::Running);
+            c.template.drain_timeout = Span::millis(timeout);
+            c.drain = watch.map(|(elapsed, quiet, looked)| Drain {
+                elapsed: millis(elapsed),
+                quiet: millis(quiet),
+                looked: millis(looked),
+            });
+        })
+        .0
+    };
+    let stop = Step::Stop(testing::template().stop_grace);
+    assert_eq!(drain(10_000, None), Step::Look);
+    assert_eq!(drain(10_000, Some((50, 50, 50))), Step::Wait(millis(50)));
+    assert_eq!(drain(10_000, Some((450, 450, 100))), Step::Look);
+    assert_eq!(drain(10_000, Some((500, 500, 0))), stop);
+    assert_eq!(drain(10_000, Some((5_000, 200, 0))), Step::Wait(millis(100)));
+    assert_eq!(drain(10_000, Some((5_000, 300, 0))), stop);
+    assert_eq!(drain(10_000, Some((9_950, 0, 0))), Step::Wait(millis(50)));
+    assert_eq!(drain(10_000, Some((10_000, 0, 0))), stop);
+    assert_eq!(drain(200, Some((200, 0, 0))), stop);
+}
+
+#[test]
+fn a_drained_instance_that_ended_stays_until_it_is_no_longer_told() {
+    let drained = |run| {
+        case(|c| {
+            c.pod.wanted = Wanted::Drain;
+            c.template.containers[0].restart = Restart::Always;
+            (c.run, c.exit_code) = (run, Some(143));
+        })
+    };
+    assert_eq!(drained(Some(PodState::Stopped)), (Step::Rest, Phase::Exited));
+    assert_eq!(drained(None), (Step::Rest, Phase::Exited));
+}
+
+#[test]
+fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
+    let images = LocalImages::new();
+    let record = Record { grace: Span::seconds(3), ..Record::new("c1".to_owned(), ContainerKind::App) };
+    let leave = |run, link| {
+        let seen =
+            Seen { run, exit_code: None, link, bridge: false, images: &images, record: &record, pause: None, failures: 0, drain: None };
+        assert_eq!(phase(None, &seen, false), Phase::Stopping);
+        next(None, &seen)
+    };
+    assert_eq!(leave(Some(PodState::Frozen), Link::Ready), Step::Freeze(false));
+    assert_eq!(leave(Some(PodState::Running), Link::Ready), Step::Stop(Span::seconds(3)));
+    assert_eq!(leave(Some(PodState::Stopped), Link::Ready), Step::Remove);
+    assert_eq!(leave(None, Link::Found), Step::Unlink);
+    assert_eq!(leave(None, Link::Absent), Step::Forget);
+    let stop = case(|c| (c.pod.wanted, c.run) = (Wanted::Stop, Some(PodState::Running)));
+    assert_eq!(stop, (Step::Stop(testing::template().stop_grace), Phase::Stopping));
+}

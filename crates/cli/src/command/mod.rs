@@ -1,0 +1,64 @@
+//! The commands: one file for each noun or family of verbs.
+
+pub mod container;
+pub mod events;
+pub mod files;
+pub mod image;
+pub mod job;
+pub mod list;
+pub mod publish;
+pub mod server;
+pub mod stats;
+pub mod stream;
+pub mod token;
+
+use crate::{args::{Command, Global}, connect};
+use api::{Result, view::Changed};
+
+/// Exit code when a dry run would change something.
+const WOULD_CHANGE: u8 = 2;
+
+/// Runs a command; its exit code.
+pub async fn run(command: Command, global: &Global) -> Result<u8> {
+    let client = connect::client(global)?;
+    let client = &client;
+    match command {
+        Command::Host(_) => unreachable!("host commands are handed to the caller by `parse`"),
+        Command::Run(args) => return container::run(client, args).await,
+        Command::Create(args) => return container::create(client, args).await,
+        Command::Exec(args) => return stream::exec(client, args).await,
+        Command::Job(args) => return job::run(client, args).await,
+        Command::Ls(args) => list::ls(client, args).await,
+        Command::Show(args) => list::show(client, args).await,
+        Command::Start(args) => container::power(client, args, container::Verb::Start).await,
+        Command::Stop(args) => container::power(client, args, container::Verb::Stop).await,
+        Command::Restart(args) => container::power(client, args, container::Verb::Restart).await,
+        Command::Freeze(args) => container::power(client, args, container::Verb::Freeze).await,
+        Command::Unfreeze(args) => container::power(client, args, container::Verb::Unfreeze).await,
+        Command::Kill(args) => container::kill(client, args).await,
+        Command::Rm(args) => container::remove(client, args).await,
+        Command::Rename(args) => container::rename(client, args).await,
+        Command::Attach(args) => stream::attach(client, args).await,
+        Command::Logs(args) => stream::logs(client, args).await,
+        Command::Cp(args) => files::cp(client, args).await,
+        Command::Stats(args) => stats::stats(client, args).await,
+        Command::Top(args) => stats::top(client, args).await,
+        Command::Publish(args) => publish::publish(client, args).await,
+        Command::Unpublish(args) => publish::unpublish(client, args).await,
+        Command::Image(args) => image::run(client, args).await,
+        Command::Server(args) => server::run(client, args).await,
+        Command::Token(args) => token::run(client, args).await,
+        Command::Events(args) => events::events(client, args).await,
+        Command::Why(args) => events::why(client, args).await,
+        Command::Metrics => list::metrics(client).await,
+        Command::Version(args) => list::version(client, args).await,
+    }?;
+    Ok(0)
+}
+
+/// Says what a dry run would change; its exit code.
+fn dry(changed: &Changed) -> Result<u8> {
+    let text: String = changed.summary.iter().map(|line| format!("{line}\n")).collect();
+    crate::output::print(&text)?;
+    Ok(if changed.unchanged { 0 } else { WOULD_CHANGE })
+}

@@ -1,0 +1,98 @@
+//! The HTTP API: one file for each noun. Handlers find out who asks, admit, commit, and answer; they decide nothing.
+
+mod agent;
+mod containers;
+mod events;
+mod images;
+mod jobs;
+mod openapi;
+mod servers;
+mod streams;
+mod watch;
+mod write;
+
+use crate::Control;
+use api::{Error, path, view::Version};
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use std::{net::SocketAddr, path::PathBuf};
+use tokio::net::TcpListener;
+use wire::{
+    identity::{Identity, Who},
+    server::ApiError,
+};
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Serves root's socket and the mTLS port for as long as the scope lives.
+pub fn serve(control: &Control, listener: TcpListener, identity: Identity, socket: PathBuf) {
+    let router = router(control.clone());
+    let (tls_router, tls_scope) = (router.clone(), control.scope.clone());
+    control.scope.component("API over mTLS", async move {
+        wire::server::serve_tls_on(tls_router, listener, identity, tls_scope).await.map_err(|error| error.to_string())
+    });
+    let unix_scope = control.scope.clone();
+    control.scope.component("API on the socket", async move {
+        wire::server::serve_unix(router, &socket, unix_scope).await.map_err(|error| error.to_string())
+    });
+}
+
+fn router(control: Control) -> Router {
+    Router::new()
+        .route(path::VERSION, get(version))
+        .route("/v1/openapi.json", get(openapi::document))
+        .route(path::METRICS, get(crate::metrics::text))
+        .merge(servers::routes())
+        .merge(containers::routes())
+        .merge(jobs::routes())
+        .merge(images::routes())
+        .merge(events::routes())
+        .merge(streams::routes())
+        .merge(agent::routes())
+        .fallback(unknown)
+        .layer(middleware::from_fn(authorise))
+        .with_state(control)
+}
+
+async fn version(State(control): State<Control>) -> Answer<Version> {
+    let world = control.world.now();
+    let cluster = world.snapshot.cluster.as_ref().ok_or_else(|| ApiError(Error::failed("there is no cluster in this store")))?;
+    Ok(Json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: api::FORMAT_VERSION,
+        cluster: cluster.name.clone(),
+        domain: cluster.domain.clone(),
+    }))
+}
+
+async fn unknown(request: Request) -> ApiError {
+    ApiError(Error::not_found(format!("there is no {} {} in this API", request.method(), request.uri().path())))
+}
+
+/// Who may do what. Root on a manager's socket, servers of the cluster (root on each of them, through the tunnel) and users may
+/// administer. Without a certificate the only thing to do is to join with a token.
+async fn authorise(request: Request, next: Next) -> Response {
+    let who = request.extensions().get::<Who>();
+    let joins = request.uri().path() == path::JOIN;
+    match who {
+        Some(Who::Root | Who::Server { .. } | Who::User(_)) => next.run(request).await,
+        Some(Who::Nobody) if joins => next.run(request).await,
+        _ => ApiError(
+            Error::not_allowed("a certificate of this cluster is needed").hint("join first, or use root's socket on a server"),
+        )
+        .into_response(),
+    }
+}
+
+/// The address agents and joining servers find this manager at.
+fn advertised(control: &Control) -> api::Result<SocketAddr> {
+    let world = control.world.now();
+    let me = world.snapshot.servers.get(&control.server);
+    me.map(|server| SocketAddr::new(server.address, control.port))
+        .ok_or_else(|| Error::failed("this manager is not a server of its own cluster"))
+}

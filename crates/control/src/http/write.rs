@@ -1,0 +1,72 @@
+//! Committing what was admitted: read a world, decide, commit under the guard of what was read; think again when it moved.
+
+use crate::{Control, liveness, tokens::{encode, failed}, world::World};
+use api::{Error, Result, view::Changed};
+use serde::Serialize;
+use store::{Commit, Guard, StoreError, Write};
+
+/// Times a change is thought over again because the store moved under it.
+const TRIES: usize = 20;
+
+/// What a decision comes to.
+#[derive(Default)]
+pub struct Decision {
+    /// What it rests on.
+    pub guards: Vec<Guard>,
+    /// What to write.
+    pub writes: Vec<Write>,
+    /// For people, a line each.
+    pub summary: Vec<String>,
+    /// Nothing has to be written after all.
+    pub unchanged: bool,
+}
+
+impl Decision {
+    /// A decision with this to say.
+    pub fn saying(line: impl Into<String>) -> Self {
+        Self { summary: vec![line.into()], ..Self::default() }
+    }
+
+    /// Nothing has to be done.
+    pub fn unchanged(line: impl Into<String>) -> Self {
+        Self { unchanged: true, ..Self::saying(line) }
+    }
+
+    /// Writes a value, on condition that the key is as in `world`.
+    pub fn put<T: Serialize>(mut self, world: &World, key: String, value: &T) -> Result<Self> {
+        self.guards.push(world.unchanged(&key));
+        self.writes.push(Write::Put { key, value: encode(value)? });
+        Ok(self)
+    }
+
+    /// Deletes a key, on condition that it is as in `world`.
+    pub fn delete(mut self, world: &World, key: String) -> Self {
+        self.guards.push(world.unchanged(&key));
+        self.writes.push(Write::Delete { key });
+        self
+    }
+}
+
+/// Decides on the world as it is, and commits; again from the start when somebody was quicker. The answer comes when the change is
+/// durable and visible in the world.
+pub async fn change(control: &Control, dry_run: bool, decide: impl Fn(&World) -> Result<Decision>) -> Result<Changed> {
+    let _ = liveness::settled(control).await;
+    for _ in 0..TRIES {
+        let world = control.world.now();
+        let decision = decide(&world)?;
+        let summary = decision.summary;
+        if dry_run || decision.unchanged {
+            return Ok(Changed { revision: 0, unchanged: decision.unchanged, summary });
+        }
+        match control.store.commit(Commit { guards: decision.guards, writes: decision.writes }).await {
+            Ok(revision) => {
+                control.world.reaches(revision).await;
+                control.look.wake();
+                return Ok(Changed { revision, unchanged: false, summary });
+            }
+            Err(StoreError::Refused { .. }) => control.world.reaches(world.snapshot.revision + 1).await,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(Error::conflict("it kept changing while this was tried").hint("repeat the command"))
+}

@@ -1,0 +1,54 @@
+//! Keeps the world in step with the store.
+
+use crate::{Control, ControlError, world::World};
+use store::{Event, Watch};
+
+/// Reads everything, then follows.
+pub async fn start(control: &Control) -> Result<(), ControlError> {
+    let mut watch = control.store.watch("", 0).await?;
+    step(control, &mut watch).await?;
+    let control_task = control.clone();
+    control.scope.component("mirror of the store", async move {
+        loop {
+            step(&control_task, &mut watch).await.map_err(|error| error.to_string())?;
+        }
+    });
+    Ok(())
+}
+
+async fn step(control: &Control, watch: &mut Watch) -> Result<(), ControlError> {
+    let event = watch.next().await?;
+    control.world.change(|world| take(world, event))?;
+    control.look.wake();
+    Ok(())
+}
+
+/// One event of the store into the world. A start-over keeps the soft state, which the store does not hold.
+fn take(world: &mut World, event: Event) -> Result<(), ControlError> {
+    match event {
+        Event::StartOver { revision, entries } => {
+            let mut fresh = World::default();
+            for entry in entries {
+                fresh.take(&entry.key, Some((&entry.value, entry.revision)))?;
+            }
+            fresh.snapshot.revision = revision;
+            fresh.snapshot.reports = std::mem::take(&mut world.snapshot.reports);
+            fresh.snapshot.liveness = std::mem::take(&mut world.snapshot.liveness);
+            *world = fresh;
+        }
+        Event::Changed { revision, puts, deletes } => {
+            for entry in puts {
+                world.take(&entry.key, Some((&entry.value, entry.revision)))?;
+            }
+            for key in deletes {
+                world.take(&key, None)?;
+                if let Some(server) = key.strip_prefix(api::key::SERVERS) {
+                    world.snapshot.reports.remove(server);
+                    world.snapshot.liveness.remove(server);
+                }
+            }
+            world.snapshot.revision = revision;
+        }
+    }
+    Ok(())
+}

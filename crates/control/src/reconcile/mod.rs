@@ -1,0 +1,10 @@
+//! Reconcilers. Each takes no input: it looks at the world and makes one thing true.
+
+mod placements;
+
+use crate::Control;
+
+/// Starts them all.
+pub fn start(control: &Control) {
+    placements::start(control);
+}

@@ -1,0 +1,108 @@
+//! Join tokens: a secret shown once, stored as its hash, with an end and a number of uses.
+
+use crate::Control;
+use api::{Error, Result, Timestamp, key, quantity::Span, view::Token};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::net::SocketAddr;
+use store::{Commit, Guard, Store, StoreError, Write};
+use wire::token::JoinToken;
+
+/// A token is good for a day when nothing is said.
+const VALID: Span = Span::seconds(24 * 3600);
+/// Most uses of one token.
+const USES_MAX: u32 = 10_000;
+/// Characters of a token's hash that people see.
+const ID_LENGTH: usize = 12;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    expires: Timestamp,
+    uses_left: u32,
+}
+
+/// What a new token allows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Grant {
+    /// How long it is good for; a day when absent.
+    #[serde(default)]
+    pub valid: Option<Span>,
+    /// How many servers may join with it; one when absent.
+    #[serde(default)]
+    pub uses: Option<u32>,
+}
+
+fn hash(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+fn view(hash: &str, record: &Record, token: Option<String>) -> Token {
+    let id = hash.chars().take(ID_LENGTH).collect();
+    Token { id, token, expires: record.expires, uses_left: record.uses_left }
+}
+
+/// Makes a token.
+pub async fn grant(store: &dyn Store, grant: &Grant, (address, authority): (SocketAddr, String)) -> Result<Token> {
+    let uses_left = grant.uses.unwrap_or(1);
+    if uses_left == 0 || uses_left > USES_MAX {
+        return Err(Error::usage(format!("a token for {uses_left} servers cannot be made: use 1 to {USES_MAX}")));
+    }
+    let secret = hex::encode(base::env::random_bytes::<20>());
+    let expires = Timestamp(base::env::now_millis()).after(grant.valid.unwrap_or(VALID));
+    let record = Record { expires, uses_left };
+    let hash = hash(&secret);
+    let write = Write::Put { key: format!("{}{hash}", key::TOKENS), value: encode(&record)? };
+    store.commit(Commit { guards: Vec::new(), writes: vec![write] }).await.map_err(failed)?;
+    Ok(view(&hash, &record, Some(JoinToken { address, authority, secret }.to_string())))
+}
+
+/// Every token that is stored.
+pub async fn list(control: &Control) -> Result<Vec<Token>> {
+    let (_, entries) = control.store.read(key::TOKENS).await.map_err(failed)?;
+    Ok(entries
+        .iter()
+        .filter_map(|entry| {
+            let record = serde_json::from_slice(&entry.value).ok()?;
+            Some(view(entry.key.strip_prefix(key::TOKENS)?, &record, None))
+        })
+        .collect())
+}
+
+/// Takes a token back, by its id.
+pub async fn revoke(control: &Control, id: &str) -> Result<()> {
+    let (_, entries) = control.store.read(key::TOKENS).await.map_err(failed)?;
+    let wanted = format!("{}{id}", key::TOKENS);
+    let Some(entry) = entries.iter().find(|entry| id.len() >= 4 && entry.key.starts_with(&wanted)) else {
+        return Err(Error::not_found(format!("no token {id}")).hint("roost token list"));
+    };
+    let writes = vec![Write::Delete { key: entry.key.clone() }];
+    control.store.commit(Commit { guards: Vec::new(), writes }).await.map_err(failed).map(drop)
+}
+
+/// The guard and write that use a token up by one. An unknown, used or expired one is refused.
+pub async fn spend(control: &Control, secret: &str) -> Result<(Guard, Write)> {
+    let refused = |why: &str| Error::not_allowed(format!("the join token is {why}")).hint("make a new one: roost token create");
+    let key = format!("{}{}", key::TOKENS, hash(secret));
+    let entry = control.store.get(&key).await.map_err(failed)?.ok_or_else(|| refused("not known here, or was used already"))?;
+    let mut record: Record = serde_json::from_slice(&entry.value).map_err(|_| refused("damaged"))?;
+    if Timestamp(base::env::now_millis()) > record.expires {
+        return Err(refused("expired"));
+    }
+    record.uses_left = record.uses_left.saturating_sub(1);
+    let guard = Guard::Unchanged { key: key.clone(), revision: entry.revision };
+    let write = if record.uses_left == 0 { Write::Delete { key } } else { Write::Put { key, value: encode(&record)? } };
+    Ok((guard, write))
+}
+
+/// A value as stored.
+pub fn encode<T: Serialize>(value: &T) -> Result<bytes::Bytes> {
+    serde_json::to_vec(value).map(Into::into).map_err(|error| Error::failed(format!("a value cannot be written as JSON: {error}")))
+}
+
+/// A store's error for a person.
+pub fn failed(error: StoreError) -> Error {
+    match error {
+        StoreError::Refused { .. } => Error::conflict("it changed meanwhile: look again and repeat the command"),
+        error => Error::from_chain(api::Kind::Failed, "the cluster's store failed", &error),
+    }
+}

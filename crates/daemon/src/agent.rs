@@ -1,0 +1,103 @@
+//! `roost agent`: the agent with real drivers, as a process.
+
+use crate::{config, daemon, machine, names};
+use agent::Drivers;
+use api::{Error, Kind, Result, path, spec::ContainerKind};
+use base::supervise::Scope;
+use driver::{DriverError, Network, Runtime, runtime::{Inspect, PodChanged}};
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+use wire::identity::Identity;
+
+/// Cgroup that pods lie in.
+const CGROUP: &str = "roost";
+/// Pods that are started or stopped at once: twice the processors, since half of such work waits for disks.
+fn parallel() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2
+}
+
+fn own(word: &str) -> Vec<OsString> {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    vec![program.into_os_string(), OsString::from(word)]
+}
+
+fn options() -> runtime::Options {
+    runtime::Options {
+        run_dir: config::run_dir("pods"),
+        state_dir: config::state("pods"),
+        log_dir: config::state("pod-logs"),
+        cgroup_parent: CGROUP.to_owned(),
+        shim: own("shim"),
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(DriverError) -> Error {
+    move |error| Error::new(Kind::Failed, format!("{what} cannot be used")).detail(error.message)
+}
+
+/// Both runtimes; the one for system containers only where LXC is installed.
+fn build(changed: PodChanged) -> Result<Vec<Arc<dyn Runtime>>> {
+    let changed: Arc<PodChanged> = Arc::new(changed);
+    let told = |changed: &Arc<PodChanged>| -> PodChanged {
+        let changed = Arc::clone(changed);
+        Box::new(move |id| changed(id))
+    };
+    let start = |error: runtime::Error| failed("the container runtime")(error.into());
+    let mut runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime::Oci::new(options(), told(&changed)).map_err(start)?)];
+    if machine::program("lxc-start") {
+        runtimes.push(Arc::new(runtime::Lxc::new(options(), told(&changed)).map_err(start)?));
+    }
+    Ok(runtimes)
+}
+
+/// The runtimes by themselves, for cleaning up.
+pub fn runtimes() -> Result<Vec<Arc<dyn Runtime>>> {
+    build(Box::new(|_| {}))
+}
+
+/// Removes the cgroups that held pods.
+pub fn remove_cgroups() -> std::result::Result<(), String> {
+    runtime::remove_cgroup_parent(CGROUP).map_err(|error| error.to_string())
+}
+
+/// The network driver.
+pub fn network() -> Result<Arc<dyn Network>> {
+    let network = net::KernelNetwork::new(net::Options::new(config::run_dir("netns")));
+    network.map(|network| Arc::new(network) as Arc<dyn Network>).map_err(|error| failed("the network")(error.into()))
+}
+
+/// Runs the agent until asked to end.
+pub fn run() -> Result<()> {
+    let config = config::require()?;
+    let identity = Identity::load(&config::identity())?;
+    config::directory(&PathBuf::from(path::RUN_DIR))?;
+    let (changed, receiver) = agent::changed();
+    let runtimes = build(changed)?;
+    let facts = machine::facts();
+    let inspect: Arc<dyn Inspect> = Arc::new(runtime::Inspector::new(options()).map_err(|error| failed("the runtime")(error.into()))?);
+    let images = image::ContentStore::open(image::Options::new(config::state("images"), own("unpack")));
+    let images = Arc::new(images.map_err(failed("the image store"))?);
+    let network = network()?;
+    debug_assert!(runtimes.iter().any(|runtime| runtime.info().kind == ContainerKind::App));
+    let options = agent::Options {
+        server: config.name.clone(),
+        manager: config.control,
+        identity,
+        state_dir: config::state("agent"),
+        run_dir: PathBuf::from(path::RUN_DIR),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, path::AGENT_PORT)),
+        parallel: parallel(),
+        tunnel_socket: (!config.manager).then(|| PathBuf::from(path::SOCKET)),
+        forget_on_refusal: true,
+    };
+    daemon::serve("agent", |scope: Scope| async move {
+        let names = names::answer(config.domain, &scope);
+        let drivers = Drivers { runtimes, inspect, network, images, names };
+        let ended = agent::run(options, drivers, receiver, facts, scope).await;
+        ended.map_err(|error| Error::from_chain(Kind::Failed, "the agent ended", &error))
+    })
+}

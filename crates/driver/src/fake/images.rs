@@ -1,0 +1,121 @@
+//! A content store of values.
+
+use super::{Faults, lock};
+use crate::{
+    DriverError, Images, Result,
+    image::{BlobSource, Progress},
+};
+use api::{
+    Bytes,
+    image::{ImageConfig, ImageProgress, LocalImage},
+    view::{BootstrapRequest, PullRequest},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{Read, Seek, Write},
+    sync::Mutex,
+};
+
+/// Has what it was given. The content of an image is its configuration as JSON.
+#[derive(Default)]
+pub struct FakeImages {
+    /// Calls, failures, delays: verbs are the trait's.
+    pub faults: Faults,
+    state: Mutex<BTreeMap<String, LocalImage>>,
+}
+
+impl FakeImages {
+    /// Nothing there.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An image is here.
+    pub fn add(&self, digest: &str, config: ImageConfig) -> LocalImage {
+        let layers = vec![format!("/layers/{}", digest.trim_start_matches("sha256:")).into()];
+        let image = LocalImage { digest: digest.to_owned(), config, layers, size: Bytes(1_000) };
+        lock(&self.state).insert(digest.to_owned(), image.clone());
+        image
+    }
+
+    /// An image from whatever identifies it.
+    fn make(&self, what: impl Hash, progress: Progress<'_>) -> LocalImage {
+        progress(ImageProgress::Working { message: "unpacking".to_owned() });
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        let config = ImageConfig { command: vec!["serve".to_owned()], ..ImageConfig::default() };
+        self.add(&format!("sha256:{:064x}", hasher.finish()), config)
+    }
+}
+
+impl Images for FakeImages {
+    fn list(&self) -> Result<Vec<LocalImage>> {
+        self.faults.enter("list", "")?;
+        Ok(lock(&self.state).values().cloned().collect())
+    }
+
+    fn find(&self, digest: &str) -> Result<Option<LocalImage>> {
+        self.faults.enter("find", digest)?;
+        Ok(lock(&self.state).get(digest).cloned())
+    }
+
+    fn ensure(&self, digest: &str, source: &dyn BlobSource, progress: Progress<'_>) -> Result<LocalImage> {
+        self.faults.enter("ensure", digest)?;
+        if let Some(image) = lock(&self.state).get(digest).cloned() {
+            return Ok(image);
+        }
+        let mut content = Vec::new();
+        source.open(digest)?.read_to_end(&mut content).map_err(|e| DriverError::retryable(format!("{digest}: {e}")))?;
+        progress(ImageProgress::Fetching { what: digest.to_owned(), done: content.len() as u64, total: content.len() as u64 });
+        let config = serde_json::from_slice(&content).map_err(|e| DriverError::retryable(format!("{digest}: {e}")))?;
+        Ok(self.add(digest, config))
+    }
+
+    fn import(&self, archive: &mut dyn Read, name: &str, progress: Progress<'_>) -> Result<LocalImage> {
+        self.faults.enter("import", name)?;
+        let mut content = Vec::new();
+        archive.read_to_end(&mut content).map_err(|e| DriverError::fatal(format!("archive {name} cannot be read: {e}")))?;
+        if content.is_empty() {
+            return Err(DriverError::fatal(format!("archive {name} is empty")));
+        }
+        Ok(self.make(content, progress))
+    }
+
+    fn pull(&self, request: &PullRequest, progress: Progress<'_>) -> Result<LocalImage> {
+        self.faults.enter("pull", &request.image)?;
+        Ok(self.make(&request.image, progress))
+    }
+
+    fn bootstrap(&self, request: &BootstrapRequest, progress: Progress<'_>) -> Result<LocalImage> {
+        self.faults.enter("bootstrap", format!("{}/{}", request.distribution, request.release))?;
+        Ok(self.make((&request.distribution, &request.release, &request.include), progress))
+    }
+
+    fn prune(&self, keep: &[String]) -> Result<u64> {
+        self.faults.enter("prune", keep.len())?;
+        let mut state = lock(&self.state);
+        let before = state.len();
+        state.retain(|digest, _| keep.contains(digest));
+        Ok((before - state.len()) as u64 * 1_000)
+    }
+
+    fn blob(&self, digest: &str) -> Result<File> {
+        self.faults.enter("blob", digest)?;
+        let image = lock(&self.state).get(digest).cloned().ok_or_else(|| DriverError::fatal(format!("{digest} is not here")))?;
+        let content = serde_json::to_vec(&image.config).map_err(|e| DriverError::fatal(e.to_string()))?;
+        unnamed(&content).map_err(|e| DriverError::fatal(format!("{digest}: {e}")))
+    }
+}
+
+/// A file with this content and no name any more.
+fn unnamed(content: &[u8]) -> std::io::Result<File> {
+    let unique = u64::from_le_bytes(base::env::random_bytes());
+    let path = std::env::temp_dir().join(format!("fake-blob-{unique:x}"));
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}

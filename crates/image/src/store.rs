@@ -1,0 +1,351 @@
+//! The store itself: what is complete (in memory, as the markers on disk say), what is being made, and the commit.
+
+use crate::{
+    apt, bootstrap,
+    compression::Compression,
+    digest::Digest,
+    error::{Error, Result, on},
+    fetch, helper, import,
+    layer::Layer,
+    layout::{Layout, MarkedLayer, Marker, Staging},
+    manifest::{self, Configuration, Descriptor, Document},
+    prune, pull,
+};
+use api::{
+    Bytes,
+    image::LocalImage,
+    view::{BootstrapRequest, PullRequest},
+};
+use driver::{
+    Images,
+    image::{BlobSource, Progress},
+};
+use nix::fcntl::Flock;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// How a store is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is: `/var/lib/roost/images`. On a file system with extended attributes.
+    pub dir: PathBuf,
+    /// Program and first arguments of the confined process: one that ends in [`crate::unpack::main`] with the further
+    /// arguments it is given.
+    pub unpack: Vec<OsString>,
+    /// Where package sources are configured, laid out like `/etc/apt`; that one when absent.
+    pub apt_sources: Option<PathBuf>,
+    /// Program that makes base systems: `mmdebstrap`.
+    pub mmdebstrap: OsString,
+    /// Most bytes one layer may unpack to; less when the disk has less.
+    pub max_unpacked: Bytes,
+}
+
+impl Options {
+    /// A store in `dir` with the helper `unpack`, and defaults for the rest.
+    pub fn new(dir: impl Into<PathBuf>, unpack: Vec<OsString>) -> Self {
+        Self { dir: dir.into(), unpack, apt_sources: None, mmdebstrap: "mmdebstrap".into(), max_unpacked: Bytes(64 << 30) }
+    }
+}
+
+/// Images on this server. One process at a time has a store open.
+pub struct ContentStore {
+    layout: Layout,
+    options: Options,
+    state: Mutex<State>,
+    /// Something stopped being made.
+    free: Condvar,
+    _lock: Flock<File>,
+}
+
+#[derive(Default)]
+struct State {
+    images: BTreeMap<Digest, Marker>,
+    /// Manifests being made be here.
+    busy: BTreeSet<Digest>,
+    /// Blobs and layers that work under way found here and counts on.
+    pins: BTreeMap<Digest, usize>,
+}
+
+impl ContentStore {
+    /// Opens the store, or makes an empty one. Removes what an earlier process left half made.
+    pub fn open(options: Options) -> driver::Result<Self> {
+        let (layout, lock) = Layout::open(&options.dir)?;
+        let images = layout.markers()?.into_iter().map(|m| (m.manifest.clone(), m)).collect();
+        let state = Mutex::new(State { images, ..State::default() });
+        let store = Self { layout, options, state, free: Condvar::new(), _lock: lock };
+        let swept = prune::sweep(&store.layout, &mut store.state().images.values(), &BTreeSet::new())?;
+        prune::discard(&store.layout, swept)?;
+        Ok(store)
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn apt_dir(&self) -> PathBuf {
+        self.options.apt_sources.clone().unwrap_or_else(|| apt::DEFAULT_DIR.into())
+    }
+
+    /// A panic of a caller's progress function leaves nothing half changed: the state is changed last.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to make something.
+    pub(crate) fn work<'a>(&'a self, progress: Progress<'a>) -> Result<Work<'a>> {
+        let staging = self.layout.staging()?;
+        Ok(Work { store: self, staging, progress, pinned: Mutex::default(), cancel: AtomicBool::new(false) })
+    }
+
+    /// The image if it is here; else the caller is the one who makes it be, until the turn is dropped.
+    pub(crate) fn turn(&self, digest: &Digest) -> Turn<'_> {
+        let mut state = self.state();
+        loop {
+            if let Some(marker) = state.images.get(digest) {
+                return Turn::Here(Box::new(self.local(marker)));
+            }
+            if state.busy.insert(digest.clone()) {
+                return Turn::Ours(Busy { store: self, digest: digest.clone() });
+            }
+            state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn local(&self, marker: &Marker) -> LocalImage {
+        let mut layers: Vec<PathBuf> = Vec::new();
+        // Overlay refuses one directory twice. Of a layer that occurs twice, what the upper one does is what remains.
+        for layer in marker.layers.iter().skip(marker.lowest).rev() {
+            let path = self.layout.layer(&layer.diff_id).join("fs");
+            if !layers.contains(&path) {
+                layers.push(path);
+            }
+        }
+        layers.reverse();
+        LocalImage {
+            digest: marker.manifest.to_string(),
+            config: marker.config.clone(),
+            layers,
+            size: Bytes(marker.layers.iter().map(|l| l.size).sum()),
+        }
+    }
+}
+
+/// Whose turn it is to make an image be here.
+pub(crate) enum Turn<'a> {
+    /// Nobody's: it is.
+    Here(Box<LocalImage>),
+    /// The caller's, while this lives.
+    Ours(Busy<'a>),
+}
+
+/// The right to make one image.
+pub(crate) struct Busy<'a> {
+    store: &'a ContentStore,
+    digest: Digest,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.store.state().busy.remove(&self.digest);
+        self.store.free.notify_all();
+    }
+}
+
+/// Something being made: its staging directory, and what it counts on.
+pub(crate) struct Work<'a> {
+    pub(crate) store: &'a ContentStore,
+    pub(crate) staging: Staging,
+    pub(crate) progress: Progress<'a>,
+    pinned: Mutex<Vec<Digest>>,
+    cancel: AtomicBool,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        let pinned = std::mem::take(&mut *self.pinned.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.store.state();
+        for digest in pinned {
+            if let Some(count) = state.pins.get_mut(&digest) {
+                *count -= 1;
+                if *count == 0 {
+                    state.pins.remove(&digest);
+                }
+            }
+        }
+    }
+}
+
+/// A layer of an image to be committed.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// In the store already, and pinned.
+    Present(MarkedLayer),
+    /// In the staging directory.
+    New(Box<Layer>),
+}
+
+impl Part {
+    fn marked(&self) -> MarkedLayer {
+        match self {
+            Self::Present(layer) => layer.clone(),
+            Self::New(layer) => MarkedLayer { digest: layer.digest.clone(), diff_id: layer.diff_id.clone(), size: layer.size },
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Others that work on the same should stop.
+    pub(crate) fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn unpack_command(&self) -> &[OsString] {
+        &self.store.options.unpack
+    }
+
+    /// Most bytes a layer may unpack to now, and whether the disk, rather than the option, is what limits it.
+    pub(crate) fn room(&self) -> Result<(u64, bool)> {
+        let dir = &self.store.layout.dir;
+        let stat = nix::sys::statvfs::statvfs(dir).map_err(|e| on("ask for the free space of", dir)(e.into()))?;
+        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+        let most = self.store.options.max_unpacked.0;
+        Ok(if free < most { (free, true) } else { (most, false) })
+    }
+
+    pub(crate) fn no_space(&self) -> Error {
+        Error::NoSpace(self.store.layout.dir.display().to_string())
+    }
+
+    /// The layer, if blob and content are both here; they then stay at least until this work ends.
+    pub(crate) fn present(&self, blob: &Digest, diff_id: &Digest) -> Option<MarkedLayer> {
+        let layout = &self.store.layout;
+        let mut state = self.store.state();
+        let size = fs::metadata(layout.blob(blob)).ok()?.len();
+        if !layout.layer(diff_id).is_dir() {
+            return None;
+        }
+        for digest in [blob, diff_id] {
+            *state.pins.entry(digest.clone()).or_default() += 1;
+            self.pinned.lock().unwrap_or_else(PoisonError::into_inner).push(digest.clone());
+        }
+        Some(MarkedLayer { digest: blob.clone(), diff_id: diff_id.clone(), size })
+    }
+
+    /// Writes configuration and manifest for layers of our own making and commits the image.
+    pub(crate) fn compose(&self, config: &[u8], layers: Vec<Layer>) -> Result<LocalImage> {
+        let media_type = manifest::CONFIG_TYPE.to_owned();
+        let descriptor = Descriptor { media_type, digest: Digest::of(config), size: config.len() as u64, platform: None };
+        let described = layers.iter().map(|l| describe(l.compression, &l.digest, l.size)).collect();
+        let manifest = Document::write(descriptor, described)?;
+        let digest = Digest::of(&manifest);
+        match self.store.turn(&digest) {
+            Turn::Here(image) => Ok(*image),
+            Turn::Ours(_busy) => self.commit(&manifest, config, layers.into_iter().map(|l| Part::New(Box::new(l))).collect()),
+        }
+    }
+
+    /// Puts everything in place, the marker last.
+    pub(crate) fn commit(&self, manifest: &[u8], config: &[u8], parts: Vec<Part>) -> Result<LocalImage> {
+        let layout = &self.store.layout;
+        let summary = Configuration::parse(config, parts.len())?.summary();
+        let layers: Vec<MarkedLayer> = parts.iter().map(Part::marked).collect();
+        let mut marker = Marker::new(Digest::of(manifest), Digest::of(config), layers, summary);
+        let mut moves = vec![
+            (self.staging.file(manifest)?, layout.blob(&marker.manifest)),
+            (self.staging.file(config)?, layout.blob(&marker.configuration)),
+        ];
+        for part in parts {
+            if let Part::New(layer) = part {
+                moves.push((layer.blob, layout.blob(&layer.digest)));
+                moves.push((layer.dir, layout.layer(&layer.diff_id)));
+            }
+        }
+        layout.sync()?;
+        let mut state = self.store.state();
+        for (from, to) in moves {
+            if !to.exists() {
+                fs::rename(&from, &to).map_err(on("put in place", &to))?;
+            }
+        }
+        let opaque = |l: &MarkedLayer| helper::is_opaque(&layout.layer(&l.diff_id).join("fs"));
+        marker.lowest = marker.layers.iter().rposition(opaque).unwrap_or_default();
+        layout.mark(&marker, &self.staging)?;
+        let image = self.store.local(&marker);
+        state.images.insert(marker.manifest.clone(), marker);
+        Ok(image)
+    }
+}
+
+fn describe(compression: Compression, digest: &Digest, size: u64) -> Descriptor {
+    Descriptor { media_type: compression.layer_type().to_owned(), digest: digest.clone(), size, platform: None }
+}
+
+impl Images for ContentStore {
+    fn list(&self) -> driver::Result<Vec<LocalImage>> {
+        Ok(self.state().images.values().map(|m| self.local(m)).collect())
+    }
+
+    fn find(&self, digest: &str) -> driver::Result<Option<LocalImage>> {
+        let digest: Digest = digest.parse()?;
+        Ok(self.state().images.get(&digest).map(|m| self.local(m)))
+    }
+
+    fn ensure(&self, digest: &str, source: &dyn BlobSource, progress: Progress<'_>) -> driver::Result<LocalImage> {
+        Ok(fetch::ensure(self, &digest.parse()?, source, progress)?)
+    }
+
+    fn import(&self, archive: &mut dyn Read, name: &str, progress: Progress<'_>) -> driver::Result<LocalImage> {
+        Ok(import::import(self, archive, name, progress)?)
+    }
+
+    fn pull(&self, request: &PullRequest, progress: Progress<'_>) -> driver::Result<LocalImage> {
+        Ok(pull::pull(self, request, progress)?)
+    }
+
+    fn bootstrap(&self, request: &BootstrapRequest, progress: Progress<'_>) -> driver::Result<LocalImage> {
+        Ok(bootstrap::bootstrap(self, request, progress)?)
+    }
+
+    fn prune(&self, keep: &[String]) -> driver::Result<u64> {
+        let keep: BTreeSet<Digest> = keep.iter().map(|d| d.parse()).collect::<Result<_>>()?;
+        let swept = {
+            let mut state = self.state();
+            let gone: Vec<Digest> = state.images.keys().filter(|d| !keep.contains(d)).cloned().collect();
+            for digest in gone {
+                let path = self.layout.marker(&digest);
+                fs::remove_file(&path).map_err(on("remove", &path))?;
+                state.images.remove(&digest);
+            }
+            let pinned = state.pins.keys().cloned().collect();
+            prune::sweep(&self.layout, &mut state.images.values(), &pinned)?
+        };
+        Ok(prune::discard(&self.layout, swept)?)
+    }
+
+    fn blob(&self, digest: &str) -> driver::Result<File> {
+        let path = self.layout.blob(&digest.parse()?);
+        match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::request(format!("{digest} is not in this server's image store")).into())
+            }
+            other => Ok(other.map_err(on("open", &path))?),
+        }
+    }
+}

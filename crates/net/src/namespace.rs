@@ -1,0 +1,100 @@
+//! Network namespaces that outlive who made them: each is held by a bind mount on a file.
+
+use crate::{
+    error::{Error, Result},
+    netlink::Netlink,
+};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    thread,
+};
+
+/// A namespace and a socket in it.
+pub struct Namespace {
+    /// Keeps it, and names it to the kernel.
+    pub file: File,
+    /// Speaks to the kernel inside it.
+    pub netlink: Netlink,
+    /// It was made just now.
+    pub new: bool,
+}
+
+/// The namespace held at `path`, made if it is not there.
+pub fn ensure(path: &Path) -> Result<Namespace> {
+    if let Some(file) = open(path)? {
+        let netlink = inside(&file, Netlink::open)?;
+        return Ok(Namespace { file, netlink, new: false });
+    }
+    let netlink = create(path)?;
+    let file = open(path)?.ok_or_else(|| Error::kernel(format!("open {}", path.display()), io::Error::from(Errno::ENOENT)))?;
+    Ok(Namespace { file, netlink, new: true })
+}
+
+/// The namespace held at `path`; None if there is no file, or only a plain one whose mount is gone.
+pub fn open(path: &Path) -> Result<Option<File>> {
+    let failed = |e: io::Error| Error::kernel(format!("open {}", path.display()), e);
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let kind = fstatfs(&file).map_err(|e| failed(e.into()))?.filesystem_type();
+    Ok((kind == NSFS_MAGIC).then_some(file))
+}
+
+/// Makes a namespace and holds it at `path`.
+fn create(path: &Path) -> Result<Netlink> {
+    let failed = |e: io::Error| Error::kernel(format!("make a network namespace at {}", path.display()), e);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    File::create(path).map_err(failed)?;
+    let made = on_own_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
+        let netlink = Netlink::open()?;
+        mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|e| failed(e.into()))?;
+        Ok(netlink)
+    });
+    if made.is_err() {
+        // Best effort: the error that is told is the first.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// Lets go of the namespace held at `path`. Nothing there is fine.
+pub fn remove(path: &Path) -> Result<()> {
+    let failed = |e: io::Error| Error::kernel(format!("remove {}", path.display()), e);
+    match umount2(path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(e) => return Err(failed(e.into())),
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Runs `work` on a thread that has entered the namespace.
+pub fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_own_thread(|| {
+        setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|e| Error::kernel("enter a network namespace", e))?;
+        work()
+    })
+}
+
+/// Runs `work` on a thread of its own, which may change its namespace without harm to anybody.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, work);
+        let ended = thread.map_err(|e| Error::kernel("start a thread", e))?.join();
+        ended.unwrap_or_else(|_| Err(Error::kernel("work in a network namespace", io::Error::other("the thread panicked"))))
+    })
+}

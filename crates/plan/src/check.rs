@@ -1,0 +1,247 @@
+//! The checker: reads a finished plan with other eyes. It shares no code with the planner, so that one mistake is not made twice.
+
+use api::{
+    InstanceId, Name, Snapshot,
+    plan::{JobPlan, Placement, Wanted},
+    report::{Health, Phase},
+    server::{Liveness, ServerSpec},
+    spec::{JobSpec, PodTemplate},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::Ipv4Addr,
+};
+
+/// Everything wrong with the plan, a sentence each; nothing when it is sound.
+///
+/// It is meant for the result of [`crate::propose`]: before that, a server just lost or a label just taken away is no fault
+/// of the plan's.
+pub fn check(snapshot: &Snapshot) -> Vec<String> {
+    let mut out = Vec::new();
+    identities(snapshot, &mut out);
+    places(snapshot, &mut out);
+    capacity(snapshot, &mut out);
+    for (job, plan) in &snapshot.job_plans {
+        match snapshot.jobs.get(job) {
+            Some(spec) => one_job(snapshot, spec, plan, &mut out),
+            None => orphans(job, plan, &mut out),
+        }
+    }
+    strangers(snapshot, &mut out);
+    groups(snapshot, &mut out);
+    ports(snapshot, &mut out);
+    out
+}
+
+fn all(snapshot: &Snapshot) -> impl Iterator<Item = (&Name, &Placement)> {
+    let jobs = snapshot.job_plans.iter().flat_map(|(name, plan)| plan.placements.iter().map(move |one| (name, one)));
+    jobs.chain(snapshot.container_plans.iter().filter_map(|(name, plan)| plan.placement.as_ref().map(|one| (name, one))))
+}
+
+fn identities(snapshot: &Snapshot, out: &mut Vec<String>) {
+    let mut ids: HashMap<InstanceId, &Name> = HashMap::new();
+    let mut addresses: HashMap<Ipv4Addr, (&Name, InstanceId)> = HashMap::new();
+    for (name, one) in all(snapshot) {
+        if let Some(other) = ids.insert(one.id, name) {
+            out.push(format!("instance {} is both {other}'s and {name}'s", one.id));
+        }
+        if one.id.0 >= snapshot.next_instance {
+            out.push(format!("instance {} of {name} is not below the next free number {}", one.id, snapshot.next_instance));
+        }
+        if let Some((other, id)) = addresses.insert(one.address, (name, one.id)) {
+            out.push(format!("address {} is both {other}'s ({id}) and {name}'s ({})", one.address, one.id));
+        }
+    }
+}
+
+fn places(snapshot: &Snapshot, out: &mut Vec<String>) {
+    for (name, one) in all(snapshot) {
+        let Some(server) = snapshot.servers.get(&one.server) else {
+            out.push(format!("instance {} of {name} is on {}, which does not exist", one.id, one.server));
+            continue;
+        };
+        let numbers = (u32::from(server.subnet.network()), u32::from(server.subnet.broadcast()));
+        let number = u32::from(one.address);
+        if number <= numbers.0 + 1 || number >= numbers.1 {
+            out.push(format!("address {} of {name} is no instance's address in {} of {}", one.address, server.subnet, server.name));
+        }
+    }
+}
+
+fn template(spec: &JobSpec, revision: u32) -> Option<&PodTemplate> {
+    let past = spec.history.iter().find(|past| past.revision == revision && revision != spec.revision);
+    if revision == spec.revision { Some(&spec.template) } else { past.map(|past| past.template.as_ref()) }
+}
+
+fn limits(template: &PodTemplate) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for container in &template.containers {
+        sum.0 += container.limits.memory.map_or(0, |memory| memory.0);
+        sum.1 += container.limits.cpu.map_or(0, |cpu| u64::from(cpu.0));
+    }
+    sum
+}
+
+fn capacity(snapshot: &Snapshot, out: &mut Vec<String>) {
+    let mut sums: HashMap<&str, (u64, u64)> = HashMap::new();
+    for (job, plan) in &snapshot.job_plans {
+        let Some(spec) = snapshot.jobs.get(job) else { continue };
+        let mut known: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for one in &plan.placements {
+            let (memory, cpu) = *known.entry(one.revision).or_insert_with(|| template(spec, one.revision).map_or((0, 0), limits));
+            let sum = sums.entry(one.server.as_str()).or_default();
+            *sum = (sum.0 + memory, sum.1 + cpu);
+        }
+    }
+    for (name, plan) in &snapshot.container_plans {
+        if let (Some(one), Some(spec)) = (&plan.placement, snapshot.containers.get(name)) {
+            let (memory, cpu) = limits(&spec.template);
+            let sum = sums.entry(one.server.as_str()).or_default();
+            *sum = (sum.0 + memory, sum.1 + cpu);
+        }
+    }
+    for (name, server) in &snapshot.servers {
+        let (memory, cpu) = sums.get(name.as_str()).copied().unwrap_or_default();
+        if memory > server.facts.memory.0 {
+            out.push(format!("{name} has {}, and {} are reserved on it", server.facts.memory, api::Bytes(memory)));
+        }
+        if cpu > u64::from(server.facts.cpu.0) {
+            out.push(format!("{name} has {} cores, and {} thousandths of a core are reserved on it", server.facts.cpu, cpu));
+        }
+    }
+}
+
+fn orphans(job: &Name, plan: &JobPlan, out: &mut Vec<String>) {
+    let kept = plan.placements.iter().filter(|one| one.wanted == Wanted::Run).count();
+    if kept > 0 {
+        out.push(format!("job {job} is gone, and {kept} of its instances shall run"));
+    }
+}
+
+fn one_job(snapshot: &Snapshot, spec: &JobSpec, plan: &JobPlan, out: &mut Vec<String>) {
+    let name = &spec.name;
+    let mut slots: BTreeMap<u32, Vec<&Placement>> = BTreeMap::new();
+    for one in &plan.placements {
+        if template(spec, one.revision).is_none() {
+            out.push(format!("{name}/{} runs revision {}, which the job does not know", one.slot, one.revision));
+        }
+        if one.wanted == Wanted::Run {
+            slots.entry(one.slot).or_default().push(one);
+        }
+    }
+    for (slot, ones) in &slots {
+        one_slot(snapshot, spec, (*slot, ones), out);
+    }
+    let newest: Vec<&Placement> = slots.values().filter_map(|ones| ones.iter().max_by_key(|one| one.id).copied()).collect();
+    for one in newest.iter().filter(|one| settled(snapshot, one)) {
+        if let Some(server) = snapshot.servers.get(&one.server) {
+            rules(spec, one, server, out);
+        }
+    }
+    crowds(spec, &slots, out);
+}
+
+fn one_slot(snapshot: &Snapshot, spec: &JobSpec, slot: (u32, &[&Placement]), out: &mut Vec<String>) {
+    let ((slot, ones), name) = (slot, &spec.name);
+    if slot == 0 || slot > spec.count {
+        out.push(format!("{name}/{slot} shall run, and job {name} asks for {}", spec.count));
+    }
+    if ones.len() > 2 {
+        out.push(format!("{name}/{slot} has {} instances that shall run: a replacement needs two", ones.len()));
+    }
+    let answering: Vec<_> = ones.iter().filter(|one| settled(snapshot, one) && answers(snapshot, one)).collect();
+    let mut revisions = BTreeSet::new();
+    if answering.iter().any(|one| !revisions.insert(one.revision)) {
+        out.push(format!("{name}/{slot} is answered by two instances of one revision, and none of them is being replaced"));
+    }
+}
+
+/// On a server that is there and keeps what it has.
+fn settled(snapshot: &Snapshot, one: &Placement) -> bool {
+    let server = snapshot.servers.get(&one.server);
+    snapshot.liveness.get(&one.server) == Some(&Liveness::Alive) && server.is_some_and(|server| !server.draining)
+}
+
+fn answers(snapshot: &Snapshot, one: &Placement) -> bool {
+    let report = snapshot.reports.get(&one.server).and_then(|report| report.instances.get(&one.id));
+    report.is_some_and(|report| report.phase == Phase::Running && report.health == Health::Healthy)
+}
+
+fn rules(spec: &JobSpec, one: &Placement, server: &ServerSpec, out: &mut Vec<String>) {
+    let (name, slot, rules) = (&spec.name, one.slot, &spec.placement);
+    for (key, value) in &rules.require {
+        if server.labels.get(key).map(String::as_str) != Some(value.as_str()) {
+            out.push(format!("{name}/{slot} is on {}, which lacks label {key}={value}", server.name));
+        }
+    }
+    if !rules.servers.is_empty() && !rules.servers.contains(&server.name) {
+        out.push(format!("{name}/{slot} is on {}, which was not asked for", server.name));
+    }
+}
+
+/// More than `per_server` slots on one server. An old instance beside its replacement is the same slot.
+fn crowds(spec: &JobSpec, slots: &BTreeMap<u32, Vec<&Placement>>, out: &mut Vec<String>) {
+    let Some(most) = spec.placement.per_server else { return };
+    let mut on: BTreeMap<&Name, BTreeSet<u32>> = BTreeMap::new();
+    for (slot, ones) in slots {
+        for one in ones {
+            on.entry(&one.server).or_default().insert(*slot);
+        }
+    }
+    for (server, slots) in on.into_iter().filter(|(_, slots)| slots.len() > most as usize) {
+        out.push(format!("{} of {} are on {server}: at most {most} may be", slots.len(), spec.name));
+    }
+}
+
+/// Whoever must not share a server with whom.
+fn strangers(snapshot: &Snapshot, out: &mut Vec<String>) {
+    let mut on: HashMap<&str, BTreeSet<&Name>> = HashMap::new();
+    let careful: BTreeSet<&str> = snapshot
+        .jobs
+        .iter()
+        .filter(|(_, spec)| !spec.placement.avoid.is_empty())
+        .flat_map(|(name, spec)| spec.placement.avoid.iter().map(Name::as_str).chain([name.as_str()]))
+        .collect();
+    for (name, one) in all(snapshot).filter(|(name, one)| careful.contains(name.as_str()) && one.wanted == Wanted::Run) {
+        on.entry(name.as_str()).or_default().insert(&one.server);
+    }
+    for (name, spec) in &snapshot.jobs {
+        for other in spec.placement.avoid.iter().filter(|other| *other != name) {
+            let (Some(mine), Some(theirs)) = (on.get(name.as_str()), on.get(other.as_str())) else { continue };
+            for server in mine.intersection(theirs).filter(|server| snapshot.liveness.get(**server) == Some(&Liveness::Alive)) {
+                out.push(format!("{name} avoids {other}, and both are on {server}"));
+            }
+        }
+    }
+}
+
+/// Jobs of one group on two servers. The newest instance of each slot counts, where it is there to stay.
+fn groups(snapshot: &Snapshot, out: &mut Vec<String>) {
+    let mut on: BTreeMap<&Name, BTreeSet<&Name>> = BTreeMap::new();
+    for (job, spec) in &snapshot.jobs {
+        let (Some(group), Some(plan)) = (&spec.placement.group, snapshot.job_plans.get(job)) else { continue };
+        let mut newest: BTreeMap<u32, &Placement> = BTreeMap::new();
+        for one in plan.placements.iter().filter(|one| one.wanted == Wanted::Run) {
+            let best = newest.entry(one.slot).or_insert(one);
+            *best = if one.id > best.id { one } else { *best };
+        }
+        on.entry(group).or_default().extend(newest.values().filter(|one| settled(snapshot, one)).map(|one| &one.server));
+    }
+    for (group, servers) in on.into_iter().filter(|(_, servers)| servers.len() > 1) {
+        let names: Vec<_> = servers.into_iter().map(Name::as_str).collect();
+        out.push(format!("group {group} is on {} servers: {}", names.len(), names.join(", ")));
+    }
+}
+
+/// Two lone containers with one port of one server.
+fn ports(snapshot: &Snapshot, out: &mut Vec<String>) {
+    let mut taken: HashMap<(&str, u16, api::spec::Protocol), &Name> = HashMap::new();
+    for (name, plan) in &snapshot.container_plans {
+        let (Some(one), Some(spec)) = (&plan.placement, snapshot.containers.get(name)) else { continue };
+        for port in spec.template.publish.iter().filter(|_| one.wanted == Wanted::Run) {
+            if let Some(other) = taken.insert((one.server.as_str(), port.host, port.protocol), name) {
+                out.push(format!("port {} of {} is both {other}'s and {name}'s", port.host, one.server));
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Renders a system container as a configuration for LXC (lxc.container.conf(5)). Pure.
+
+use crate::{Error, Result, cgroup::Shape, spec::DEFAULT_PATH};
+use api::spec::DEFAULT_PIDS;
+use driver::runtime::ContainerRun;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// Length of a period of the processor quota, in microseconds.
+const CPU_PERIOD: u64 = 100_000;
+
+/// All that the configuration depends on.
+pub struct Facts<'a> {
+    /// Host name inside.
+    pub hostname: &'a str,
+    /// The container.
+    pub container: &'a ContainerRun,
+    /// Root file system, mounted.
+    pub root: &'a Path,
+    /// Network namespace.
+    pub netns: &'a Path,
+    /// Generated files for `/etc`, as source and target.
+    pub etc: &'a [(PathBuf, &'static str)],
+    /// User of the first program.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Path of the container's cgroup below the root of each hierarchy.
+    pub cgroup: &'a str,
+    /// Cgroups of this server.
+    pub shape: &'a Shape,
+}
+
+/// The configuration's text. Refuses what would begin a new line: each line is a command to LXC.
+pub fn render(facts: &Facts<'_>) -> Result<String> {
+    let mut text = String::new();
+    for (key, value) in lines(facts) {
+        if value.contains(['\n', '\r', '\0']) {
+            return Err(Error::text(format!("{key} cannot hold a line feed: {value:?}")));
+        }
+        let _ = writeln!(text, "{key} = {value}");
+    }
+    Ok(text)
+}
+
+fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let container = facts.container;
+    let mut all = vec![
+        ("lxc.include", "/usr/share/lxc/config/common.conf".to_owned()),
+        ("lxc.arch", std::env::consts::ARCH.to_owned()),
+        ("lxc.uts.name", facts.hostname.to_owned()),
+        ("lxc.rootfs.path", format!("dir:{}", facts.root.display())),
+        ("lxc.net.0.type", "none".to_owned()),
+        ("lxc.namespace.share.net", facts.netns.display().to_string()),
+        ("lxc.apparmor.profile", "unconfined".to_owned()),
+        ("lxc.console.path", "none".to_owned()),
+        ("lxc.console.logfile", "/proc/self/fd/1".to_owned()),
+        ("lxc.init.uid", facts.uid.to_string()),
+        ("lxc.init.gid", facts.gid.to_string()),
+        ("lxc.signal.halt", container.stop_signal.to_string()),
+        // The outer cgroup holds the limits, the inner one is all the container sees.
+        ("lxc.cgroup.relative", "0".to_owned()),
+        ("lxc.cgroup.dir.monitor", format!("{}-keeper", facts.cgroup)),
+        ("lxc.cgroup.dir.container", facts.cgroup.to_owned()),
+        ("lxc.cgroup.dir.container.inner", "inner".to_owned()),
+    ];
+    if !container.env.iter().any(|e| e.starts_with("PATH=")) {
+        all.push(("lxc.environment", DEFAULT_PATH.to_owned()));
+    }
+    all.extend(container.env.iter().map(|entry| ("lxc.environment", entry.clone())));
+    all.extend(limits(facts));
+    all.extend(facts.etc.iter().map(|(source, target)| ("lxc.mount.entry", mount(source, target, "file", false))));
+    all.extend(container.mounts.iter().map(|m| {
+        let kind = if m.source.is_file() { "file" } else { "dir" };
+        ("lxc.mount.entry", mount(&m.source, &m.target, kind, m.read_only))
+    }));
+    if container.read_only {
+        all.push(("lxc.rootfs.options", "ro".to_owned()));
+    }
+    all
+}
+
+/// A line as in fstab(5); the target is relative to the root.
+fn mount(source: &Path, target: &str, kind: &str, read_only: bool) -> String {
+    let escape = |text: &str| text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
+    let mode = if read_only { ",ro" } else { "" };
+    let source = source.display().to_string();
+    format!("{} {} none bind,create={kind}{mode} 0 0", escape(&source), escape(target.trim_start_matches('/')))
+}
+
+fn limits(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let limits = &facts.container.limits;
+    let pids = limits.pids.unwrap_or(DEFAULT_PIDS).to_string();
+    let quota = limits.cpu.map(|cpu| (u64::from(cpu.0) * CPU_PERIOD / 1000).max(1000));
+    let mut all = Vec::new();
+    match facts.shape {
+        Shape::V1 { swap, .. } => {
+            all.push(("lxc.cgroup.pids.max", pids));
+            if let Some(memory) = limits.memory {
+                all.push(("lxc.cgroup.memory.limit_in_bytes", memory.0.to_string()));
+                if *swap {
+                    all.push(("lxc.cgroup.memory.memsw.limit_in_bytes", memory.0.to_string()));
+                }
+            }
+            if let Some(quota) = quota {
+                all.push(("lxc.cgroup.cpu.cfs_period_us", CPU_PERIOD.to_string()));
+                all.push(("lxc.cgroup.cpu.cfs_quota_us", quota.to_string()));
+            }
+        }
+        Shape::V2 { .. } => {
+            all.push(("lxc.cgroup2.pids.max", pids));
+            if let Some(memory) = limits.memory {
+                all.push(("lxc.cgroup2.memory.max", memory.0.to_string()));
+                all.push(("lxc.cgroup2.memory.swap.max", "0".to_owned()));
+            }
+            if let Some(quota) = quota {
+                all.push(("lxc.cgroup2.cpu.max", format!("{quota} {CPU_PERIOD}")));
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::{
+        Bytes, Cpu, Name,
+        spec::{ContainerKind, Limits},
+    };
+    use driver::runtime::MountRun;
+
+    fn container() -> ContainerRun {
+        ContainerRun {
+            name: Name::parse("container", "main").unwrap(),
+            kind: ContainerKind::System,
+            layers: vec!["/layers/a".into()],
+            argv: vec!["/sbin/init".to_owned()],
+            env: vec!["LANG=C".to_owned()],
+            user: String::new(),
+            workdir: "/".to_owned(),
+            mounts: vec![MountRun { source: "/srv/my data".into(), target: "/data".to_owned(), read_only: true }],
+            limits: Limits { memory: Some(Bytes(256 << 20)), cpu: Some(Cpu(500)), pids: Some(200) },
+            stop_signal: 37,
+            user_namespace: false,
+            read_only: false,
+            terminal: false,
+        }
+    }
+
+    fn rendered(container: &ContainerRun, shape: &Shape) -> Result<String> {
+        render(&Facts {
+            hostname: "sys-1",
+            container,
+            root: Path::new("/run/roost/pods/7/c/main/root"),
+            netns: Path::new("/run/netns/roost-7"),
+            etc: &[(PathBuf::from("/var/lib/roost/pods/7/c/main/etc/hosts"), "/etc/hosts")],
+            uid: 0,
+            gid: 0,
+            cgroup: "roost/7/main",
+            shape,
+        })
+    }
+
+    #[test]
+    fn on_v1_and_on_v2() {
+        insta::assert_snapshot!("v1", rendered(&container(), &Shape::V1 { mounts: Vec::new(), hybrid: true, swap: true }).unwrap());
+        insta::assert_snapshot!("v2", rendered(&container(), &Shape::V2 { mount: "/sys/fs/cgroup".into() }).unwrap());
+    }
+
+    #[test]
+    fn a_variable_cannot_smuggle_in_a_setting() {
+        let evil = ContainerRun { env: vec!["A=b\nlxc.hook.pre-start = /bin/evil".to_owned()], ..container() };
+        let error = rendered(&evil, &Shape::V2 { mount: "/sys/fs/cgroup".into() }).unwrap_err().to_string();
+        assert!(error.contains("cannot hold a line feed"), "{error}");
+    }
+}

@@ -1,0 +1,196 @@
+//! A container's root: an overlay of its image's layers and a writable layer of its own.
+
+use crate::{
+    Error, Result, idmap,
+    paths::ContainerPaths,
+    sys::{self, MountChange},
+};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use std::{
+    fs,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+        unix::fs::{chown, symlink},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+/// Layers one image may have: the kernel's own limit for lower directories (`OVL_MAX_STACK`).
+const LAYERS_MAX: usize = 500;
+
+/// What a root is made of.
+pub struct Root<'a> {
+    /// Lowest first.
+    pub layers: &'a [PathBuf],
+    /// Where its directories lie.
+    pub paths: &'a ContainerPaths,
+    /// Owners are shifted by this user namespace.
+    pub shifted: Option<BorrowedFd<'a>>,
+}
+
+impl Root<'_> {
+    /// Mounts it on `target`. Changes the working directory of the calling thread, so that options stay short however
+    /// many layers there are.
+    pub fn mount(&self, target: &Path) -> Result<()> {
+        self.mount_flagged(target, MsFlags::MS_NODEV)
+    }
+
+    /// As [`Root::mount`], for a whole system, which brings and makes device nodes; which of them work, its cgroup says.
+    pub fn mount_with_devices(&self, target: &Path) -> Result<()> {
+        self.mount_flagged(target, MsFlags::empty())
+    }
+
+    fn mount_flagged(&self, target: &Path, flags: MsFlags) -> Result<()> {
+        if self.layers.is_empty() || self.layers.len() > LAYERS_MAX {
+            return Err(Error::text(format!("an image has 1 to {LAYERS_MAX} layers, this one has {}", self.layers.len())));
+        }
+        let short = self.paths.layers();
+        let _ = fs::remove_dir_all(&short);
+        for directory in [&short, &self.paths.upper(), &self.paths.work(), &target.to_owned()] {
+            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
+        }
+        self.own_writable_layer()?;
+        let names: Vec<String> = (0..self.layers.len()).map(|n| n.to_string()).collect();
+        for (name, layer) in names.iter().zip(self.layers) {
+            self.place(layer, &short.join(name))?;
+        }
+        let result = self.overlay(&names, target, flags);
+        if self.shifted.is_some() {
+            // The overlay holds copies of its own.
+            for name in &names {
+                let _ = umount2(&short.join(name), MntFlags::MNT_DETACH);
+            }
+        }
+        result
+    }
+
+    fn overlay(&self, names: &[String], target: &Path, flags: MsFlags) -> Result<()> {
+        let short = &self.paths.layers();
+        nix::unistd::chdir(short).map_err(|e| Error::io("enter", short, e))?;
+        // The uppermost comes first.
+        let lower = names.iter().rev().cloned().collect::<Vec<_>>().join(":");
+        let (upper, work) = (self.paths.upper(), self.paths.work());
+        let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+        let mounted = nix::mount::mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()));
+        let back = nix::unistd::chdir("/");
+        mounted.map_err(|e| Error::io("mount the root on", target, e))?;
+        back.map_err(|e| Error::io("enter", Path::new("/"), e))
+    }
+
+    /// In a user namespace, root inside owns the top directory.
+    fn own_writable_layer(&self) -> Result<()> {
+        let owner = if self.shifted.is_some() { idmap::FIRST } else { 0 };
+        for directory in [self.paths.upper(), self.paths.work()] {
+            chown(&directory, Some(owner), Some(owner)).map_err(|e| Error::io("change the owner of", &directory, e))?;
+        }
+        Ok(())
+    }
+
+    /// A layer under a short name.
+    fn place(&self, layer: &Path, at: &Path) -> Result<()> {
+        match self.shifted {
+            None => symlink(layer, at).map_err(|e| Error::io("link", at, e)),
+            Some(space) => {
+                fs::create_dir(at).map_err(|e| Error::io("create", at, e))?;
+                shift(layer, at, space)
+            }
+        }
+    }
+}
+
+/// Mounts `source` on `target` with owners shifted.
+fn shift(source: &Path, target: &Path, space: BorrowedFd<'_>) -> Result<()> {
+    let mount = sys::clone_mount(source, false)?;
+    let change = MountChange { set: 0, shifted_by: Some(space) };
+    sys::change_mount(mount.as_fd(), &change).map_err(|e| Error::text(format!("{}: {e}", source.display())))?;
+    sys::attach_mount(mount.as_fd(), target)
+}
+
+/// A volume with owners shifted, where its file system can: then root inside is the owner of what root owns outside.
+/// Gives the place to mount from.
+pub fn shifted_volume(source: &Path, place: PathBuf, space: BorrowedFd<'_>) -> PathBuf {
+    let made = if source.is_dir() { fs::create_dir_all(&place) } else { fs::write(&place, "") };
+    match made.map_err(|e| Error::io("create", &place, e)).and_then(|()| shift(source, &place, space)) {
+        Ok(()) => place,
+        Err(_) => source.to_owned(),
+    }
+}
+
+/// Makes a directory and those above it below `root`, following links as the container would.
+pub fn make_directory(root: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<()> {
+    let mut so_far = PathBuf::from("/");
+    for part in path.components() {
+        let Component::Normal(name) = part else { continue };
+        let parent = sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?;
+        let name = sys::c_path(Path::new(name))?;
+        // SAFETY: descriptor and name live through the call.
+        if unsafe { libc::mkdirat(parent.as_raw_fd(), name.as_ptr(), 0o755) } == 0 {
+            // SAFETY: as above.
+            unsafe { libc::fchownat(parent.as_raw_fd(), name.as_ptr(), owner, owner, libc::AT_SYMLINK_NOFOLLOW) };
+        }
+        so_far.push(part);
+    }
+    sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)
+        .map(drop)
+        .map_err(|_| Error::text(format!("working directory {} is not a directory in the container", path.display())))
+}
+
+/// A mount namespace of our own, so that what we mount ends with the container's last process.
+pub fn private_mounts() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|e| Error::call("make a mount namespace", e))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(|e| Error::call("make mounts private", e))
+}
+
+/// Mount points at or below `directory`, deepest first.
+pub fn mounts_below(directory: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut all: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|point| PathBuf::from(unescape(point)))
+        .filter(|point| point.starts_with(directory))
+        .collect();
+    all.reverse();
+    all
+}
+
+/// The kernel writes blank, tab, line feed and backslash as octal numbers.
+fn unescape(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// Takes off every mount at or below `directory` in our mount namespace.
+pub fn unmount_below(directory: &Path) -> Result<()> {
+    for point in mounts_below(directory) {
+        umount2(&point, MntFlags::MNT_DETACH).map_err(|e| Error::io("unmount", &point, e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_made_inside_even_through_links() {
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path().join("root");
+        fs::create_dir_all(root.join("real")).unwrap();
+        symlink("/real", root.join("link")).unwrap();
+        symlink("../../..", root.join("out")).unwrap();
+        let directory = sys::open_directory(&root).unwrap();
+        make_directory(directory.as_fd(), Path::new("/link/a/b"), 0).unwrap();
+        assert!(root.join("real/a/b").is_dir());
+        make_directory(directory.as_fd(), Path::new("/out/etc-x/y"), 0).unwrap();
+        assert!(root.join("etc-x/y").is_dir(), "a link out of the root ends at the root");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let directory = sys::open_directory(root.path()).unwrap();
+        assert!(make_directory(directory.as_fd(), Path::new("/file"), 0).is_err());
+    }
+}
