@@ -73,7 +73,12 @@ impl BlobSource for Peers {
 }
 
 impl Peers {
-    async fn ask(&self, name: Option<&Name>, address: SocketAddr, digest: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, String> {
+    async fn ask(
+        &self,
+        name: Option<&Name>,
+        address: SocketAddr,
+        digest: &str,
+    ) -> Result<Pin<Box<dyn AsyncRead + Send>>, String> {
         let client = match name {
             Some(name) => Client::tls_to(address, &self.identity, name),
             None => Client::tls(address, &self.identity),
@@ -96,7 +101,9 @@ impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let stream = &mut self.stream;
         // The timer has to be made inside the runtime.
-        self.handle.block_on(async { timeout(READ_TIMEOUT, stream.read(buffer)).await }).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        self.handle
+            .block_on(async { timeout(READ_TIMEOUT, stream.read(buffer)).await })
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -110,7 +117,10 @@ mod tests {
         told.network.number = own;
         told.network.underlay = format!("192.0.2.{own}").parse().unwrap();
         told.network.peers = (1..=4).filter(|n| *n != own).map(testing::peer).collect();
-        peers(&told, manager.parse().unwrap()).into_iter().map(|(name, ip)| name.map_or(ip.to_string(), |n| n.to_string())).collect()
+        peers(&told, manager.parse().unwrap())
+            .into_iter()
+            .map(|(name, ip)| name.map_or(ip.to_string(), |n| n.to_string()))
+            .collect()
     }
 
     #[test]

@@ -11,12 +11,7 @@ use std::net::Ipv4Addr;
 /// Everything of ours in the kernel but the pods' own links.
 pub fn dataplane(told: &Assignment) -> Dataplane {
     let network = &told.network;
-    Dataplane {
-        bridge: bridge(network),
-        overlay: overlay(network),
-        range: network.range,
-        routes: told.routes.to_vec(),
-    }
+    Dataplane { bridge: bridge(network), overlay: overlay(network), range: network.range, routes: told.routes.to_vec() }
 }
 
 /// The bridge of the server's pods.
@@ -26,13 +21,7 @@ pub fn bridge(network: &NetworkAssignment) -> Bridge {
 
 /// The link of one pod.
 pub fn pod_link(id: InstanceId, address: Ipv4Addr, network: &NetworkAssignment) -> PodLink {
-    PodLink {
-        id,
-        address,
-        prefix: network.subnet.prefix_len(),
-        gateway: gateway(network.subnet),
-        bridge: BRIDGE.to_owned(),
-    }
+    PodLink { id, address, prefix: network.subnet.prefix_len(), gateway: gateway(network.subnet), bridge: BRIDGE.to_owned() }
 }
 
 /// First host address of a server's subnet: the bridge's, as in [`api::server::ServerSpec::gateway`].
@@ -92,10 +81,7 @@ mod tests {
         assert_eq!(overlay.mac, tunnel_mac(1));
         assert_eq!(overlay.port, 4789);
         let seen: Vec<_> = overlay.remotes.iter().map(|r| (r.number, r.address, r.mac)).collect();
-        assert_eq!(
-            seen,
-            [(2, Ipv4Addr::new(10, 70, 2, 0), tunnel_mac(2)), (3, Ipv4Addr::new(10, 70, 3, 0), tunnel_mac(3))]
-        );
+        assert_eq!(seen, [(2, Ipv4Addr::new(10, 70, 2, 0), tunnel_mac(2)), (3, Ipv4Addr::new(10, 70, 3, 0), tunnel_mac(3))]);
     }
 
     #[test]

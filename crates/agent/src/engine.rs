@@ -3,7 +3,8 @@
 //! *Invariant:* one worker per pod at a time; the lock on the state is never held across a driver's call.
 
 use crate::{
-    Drivers, changes::ChangedReceiver,
+    Drivers,
+    changes::ChangedReceiver,
     health::{self, Round, Target, Tracker},
     ledger::{self, Ledger, LedgerError, Record, Refused},
     observe, plane, report,
@@ -307,10 +308,17 @@ impl Inner {
         let mut state = self.lock();
         let Some(pod) = state.pods.get_mut(&id).filter(|pod| pod.run == run && pod.is_up()) else { return };
         let age = pod.age(now);
-        if pod.checks.get_mut(index).is_some_and(|tracker| tracker.record(result, age)) {
+        let Some(tracker) = pod.checks.get_mut(index) else { return };
+        let erred = tracker.error.is_some();
+        let verdict = tracker.record(result, age);
+        let news = verdict || erred != tracker.error.is_some();
+        if verdict {
             pod.checked();
-            drop(state);
+        }
+        drop(state);
+        if news {
             self.dirty.wake();
+            // Its record may have to be written.
             self.kick(id);
         }
     }

@@ -158,7 +158,12 @@ fn running(handle: ExecHandle) -> io::Result<Running> {
 }
 
 /// Runs a command for its exit code: what a check does. Its output is thrown away; after `most` it is killed.
-pub async fn run_to_end(inner: &Arc<Inner>, id: InstanceId, request: ExecRequest, most: Duration) -> std::result::Result<(), String> {
+pub async fn run_to_end(
+    inner: &Arc<Inner>,
+    id: InstanceId,
+    request: ExecRequest,
+    most: Duration,
+) -> std::result::Result<(), String> {
     let name = request.command.first().cloned().unwrap_or_default();
     let Running { stdin, stdout, stderr, leash, wait } = start(inner, id, request).await.map_err(|error| error.message)?;
     drop(stdin);

@@ -62,7 +62,11 @@ impl Tracker {
 
     /// Time until the next try.
     pub fn pause(&self) -> Duration {
-        if self.ever { self.check.interval.duration() } else { HealthCheck::STARTING_INTERVAL.duration().min(self.check.interval.duration()) }
+        if self.ever {
+            self.check.interval.duration()
+        } else {
+            HealthCheck::STARTING_INTERVAL.duration().min(self.check.interval.duration())
+        }
     }
 
     const fn patience(&self) -> Duration {

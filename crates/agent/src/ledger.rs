@@ -82,8 +82,8 @@ pub struct Record {
     pub kind: ContainerKind,
     /// Time it may take to stop.
     pub grace: Span,
-    /// `PodAssignment::restarts` when it was last started.
-    pub asked: u32,
+    /// `PodAssignment::restarts` when it was last started; None when nobody knows, and then nothing asked for counts as new.
+    pub asked: Option<u32>,
     /// Starts so far.
     pub starts: u32,
     /// Its checks passed when they last changed: an adopted pod stays in names and routes.
@@ -100,7 +100,7 @@ impl Record {
     /// Of a pod nothing has been done about yet.
     pub const fn new(display: String, kind: ContainerKind) -> Self {
         let grace = default_grace();
-        Self { display, kind, grace, asked: 0, starts: 0, healthy: false, halted: false, starting: false, failed: None }
+        Self { display, kind, grace, asked: None, starts: 0, healthy: false, halted: false, starting: false, failed: None }
     }
 }
 
@@ -224,7 +224,10 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LedgerError> {
         return Err(LedgerError::Newer { path: path.to_owned(), found });
     }
     let parsed = serde_json::from_slice::<Versioned<T>>(&bytes);
-    Ok(parsed.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "unreadable ledger file is ignored")).ok().map(|v| v.content))
+    Ok(parsed
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "unreadable ledger file is ignored"))
+        .ok()
+        .map(|v| v.content))
 }
 
 fn store<T: Serialize>(path: &Path, content: T) -> Result<(), LedgerError> {

@@ -41,7 +41,7 @@ impl Reader {
             partial: Vec::new(),
         };
         let (age, offset) = match query.tail {
-            Some(lines) => reader.from_end(lines)?,
+            Some(lines) => reader.tail_start(lines)?,
             None => (reader.oldest(), 0),
         };
         reader.enter(age, offset)?;
@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// Which file, and where in it, the last so many lines begin.
-    fn from_end(&self, mut lines: usize) -> io::Result<(usize, u64)> {
+    fn tail_start(&self, mut lines: usize) -> io::Result<(usize, u64)> {
         let oldest = self.oldest();
         for age in 0..=oldest {
             let Ok(file) = File::open(self.path(age)) else { continue };
@@ -172,7 +172,13 @@ fn line_from_end(file: &File, lines: usize) -> io::Result<Result<u64, usize>> {
         }
         end = start;
     }
-    Ok(if seen > lines || lines == 0 { Ok(length) } else if seen == lines { Ok(0) } else { Err(seen) })
+    Ok(if seen > lines || lines == 0 {
+        Ok(length)
+    } else if seen == lines {
+        Ok(0)
+    } else {
+        Err(seen)
+    })
 }
 
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -103,6 +103,7 @@ fn apply(inner: &Arc<Inner>, mut observed: Observed, epochs: Option<&BTreeMap<In
             touched.push((id, begun));
         }
     }
+    state.expect();
     drop(state);
     for (id, (run, checks)) in touched {
         inner.start_checks(id, run, checks);
@@ -116,15 +117,14 @@ fn apply(inner: &Arc<Inner>, mut observed: Observed, epochs: Option<&BTreeMap<In
 
 /// One pod as it was seen. When that is news: the number of its run and how many checks begin.
 fn update(state: &mut State, id: InstanceId, status: Option<PodStatus>, now: Instant) -> Option<(u64, usize)> {
-    let template = state.told(id).map(|told| (told.pod.restarts, health_of(&told, state, id)));
+    let checks = state.told(id).map(|told| health_of(&told, state, id)).unwrap_or_default();
     let pod = state.pods.get_mut(&id).filter(|pod| pod.seen != status)?;
     let (was, started) = (pod.is_up(), status.as_ref().and_then(|status| status.started));
     pod.saw(status, now);
     if was || !pod.is_up() {
         return Some((pod.run, 0));
     }
-    let (restarts, checks) = template.unwrap_or_default();
-    pod.adopt(restarts);
+    pod.adopt();
     let count = checks.len();
     let age = started.map_or(Duration::ZERO, |started| Timestamp(base::env::now_millis()).since(started).duration());
     pod.begin(checks, now, age);

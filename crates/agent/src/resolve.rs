@@ -90,7 +90,8 @@ fn container_run(template: &ContainerTemplate, images: &LocalImages, place: &Pla
 fn image_of<'a>(template: &ContainerTemplate, images: &'a LocalImages) -> Result<&'a LocalImage, String> {
     let name = &template.image.name;
     let digest = template.image.digest.as_ref();
-    let digest = digest.ok_or_else(|| format!("image {name} of container {} has no digest: admission gives it one", template.name))?;
+    let digest =
+        digest.ok_or_else(|| format!("image {name} of container {} has no digest: admission gives it one", template.name))?;
     images.get(digest).map(Arc::as_ref).ok_or_else(|| format!("image {name} ({digest}) is not on this server"))
 }
 
@@ -107,9 +108,10 @@ fn argv(template: &ContainerTemplate, config: &ImageConfig) -> Result<Vec<String
     match (argv.is_empty(), template.kind) {
         (false, _) => Ok(argv),
         (true, ContainerKind::System) => Ok(vec![INIT.to_owned()]),
-        (true, ContainerKind::App) => {
-            Err(format!("image {} has neither entrypoint nor command: give container {} a command", template.image.name, template.name))
-        }
+        (true, ContainerKind::App) => Err(format!(
+            "image {} has neither entrypoint nor command: give container {} a command",
+            template.image.name, template.name
+        )),
     }
 }
 

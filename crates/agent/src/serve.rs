@@ -46,7 +46,9 @@ pub fn router(engine: &Engine) -> Router {
         .route("/v1/images/pull", post(images::pull))
         .route("/v1/images/bootstrap", post(images::bootstrap))
         .route("/v1/images/{digest}", delete(images::delete))
-        .fallback(|request: Request| async move { ApiError(Error::not_found(format!("agents have no {} {}", request.method(), request.uri().path()))) })
+        .fallback(|request: Request| async move {
+            ApiError(Error::not_found(format!("agents have no {} {}", request.method(), request.uri().path())))
+        })
         // Bodies are archives and images here; those that are JSON have their limit in `wire::server::Body`.
         .layer(DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn(servers_only))
@@ -85,14 +87,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(asked)| Self(asked)).map_err(|error| ApiError(Error::usage(format!("the query does not fit: {}", error.body_text()))))
+        query
+            .map(|Query(asked)| Self(asked))
+            .map_err(|error| ApiError(Error::usage(format!("the query does not fit: {}", error.body_text()))))
     }
 }
 
 /// The named container of a pod, which must be one of its template; the first when none is named.
 fn container(inner: &Inner, id: InstanceId, named: Option<Name>) -> Result<Name, Error> {
     let state = inner.lock();
-    let all: Vec<Name> = state.told(id).map(|told| told.template.containers.iter().map(|c| c.name.clone()).collect()).unwrap_or_default();
+    let all: Vec<Name> =
+        state.told(id).map(|told| told.template.containers.iter().map(|c| c.name.clone()).collect()).unwrap_or_default();
     match named {
         Some(name) if all.is_empty() || all.contains(&name) => Ok(name),
         Some(name) => Err(Error::not_found(format!("instance {id} has no container {name}"))),

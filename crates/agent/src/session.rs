@@ -110,3 +110,6 @@ async fn report(engine: &Engine, client: &Client) -> Result<std::convert::Infall
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

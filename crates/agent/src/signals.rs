@@ -35,7 +35,9 @@ pub fn stop_signal(text: &str, kind: ContainerKind) -> Result<i32, String> {
     match (text.trim(), kind) {
         ("", ContainerKind::App) => Ok(Signal::SIGTERM as i32),
         ("", ContainerKind::System) => Ok(SIGRTMIN + 3),
-        (name, _) => number(name).ok_or_else(|| format!("stop signal {name:?} of the image is not a signal: as in SIGTERM or 15")),
+        (name, _) => {
+            number(name).ok_or_else(|| format!("stop signal {name:?} of the image is not a signal: as in SIGTERM or 15"))
+        }
     }
 }
 

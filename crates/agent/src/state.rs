@@ -152,12 +152,9 @@ impl Pod {
         self.saved = Some(record);
     }
 
-    /// A former agent, or the runtime itself, has started it. What was asked for before the record was lost is taken as done.
-    pub fn adopt(&mut self, restarts: u32) {
+    /// A former agent has started it.
+    pub fn adopt(&mut self) {
         let record = &mut self.record;
-        if record.starts == 0 {
-            record.asked = restarts;
-        }
         record.starts = if record.starting { record.starts.saturating_add(1) } else { record.starts.max(1) };
         (record.starting, record.halted, record.failed) = (false, false, None);
     }
@@ -190,7 +187,7 @@ impl Pod {
     }
 
     /// It cannot be started, whatever happens: only a restart that is asked for from now on is another try.
-    pub fn give_up(&mut self, asked: u32, failure: Failure) {
+    pub fn give_up(&mut self, asked: Option<u32>, failure: Failure) {
         let record = &mut self.record;
         (record.asked, record.halted, record.starting) = (asked, false, false);
         self.message = None;
@@ -329,9 +326,13 @@ impl State {
     pub fn expect(&mut self) {
         let Some(told) = self.told.clone() else { return };
         for (id, pod) in told.pods.iter().filter(|(_, pod)| pod.wanted != Wanted::Stop) {
-            let kind = told.templates.get(&pod.template).and_then(|t| t.containers.first()).map_or(ContainerKind::App, |c| c.kind);
+            let kind =
+                told.templates.get(&pod.template).and_then(|t| t.containers.first()).map_or(ContainerKind::App, |c| c.kind);
             let own = self.pods.entry(*id).or_insert_with(|| Pod::new(Record::new(pod.display.clone(), kind)));
             own.record.display.clone_from(&pod.display);
+            if own.is_up() {
+                own.record.asked.get_or_insert(pod.restarts);
+            }
         }
     }
 

@@ -178,7 +178,7 @@ fn off(told: Told<'_>, seen: &Seen<'_>) -> Step {
 }
 
 fn on(told: Told<'_>, seen: &Seen<'_>) -> Step {
-    let restart = told.pod.restarts > seen.record.asked;
+    let restart = seen.record.asked.is_some_and(|asked| told.pod.restarts > asked);
     match (seen.run, told.pod.power) {
         (Some(PodState::Running | PodState::Frozen), _) if restart => stop(seen, told.template.stop_grace),
         (Some(PodState::Running), _) if seen.link != Link::Ready && seen.bridge => Step::Link,

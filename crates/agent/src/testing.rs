@@ -1,12 +1,17 @@
 //! Values the tests of this crate begin with.
 
+pub mod bed;
+
 use api::{
     assignment::{Assignment, NameTable, NetworkAssignment, Peer, PodAssignment},
     image::{ImageConfig, LocalImage},
     name::Name,
     plan::Wanted,
     quantity::Bytes,
-    spec::{ContainerKind, ContainerTemplate, ImageRef, Limits, PodTemplate, Power, Restart, default_drain, default_grace, default_healthy},
+    spec::{
+        ContainerKind, ContainerTemplate, ImageRef, Limits, PodTemplate, Power, Restart, default_drain, default_grace,
+        default_healthy,
+    },
 };
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 

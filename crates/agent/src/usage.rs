@@ -32,7 +32,8 @@ pub async fn run(inner: Arc<Inner>) -> Result<(), String> {
 fn read(state_dir: &Path, before: Ticks) -> (ServerUsage, Ticks) {
     let now = ticks(&fs::read_to_string("/proc/stat").unwrap_or_default());
     let memory = memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
-    let disk = nix::sys::statvfs::statvfs(state_dir).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
+    let disk =
+        nix::sys::statvfs::statvfs(state_dir).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
     (ServerUsage { memory: Bytes(memory), cpu_milli: milli(before, now), disk_free: Bytes(disk) }, now)
 }
 

@@ -3,8 +3,9 @@
 use crate::{
     dataplane,
     engine::Inner,
-    health, logs,
+    health,
     ledger::{Failure, Record},
+    logs,
     resolve::{self, Place},
     state::{Pod, State},
     steps::Step,
@@ -225,7 +226,7 @@ fn run_action(inner: &Arc<Inner>, state: &State, id: InstanceId, pod: &Pod) -> R
         display: told.pod.display.clone(),
         kind,
         grace: told.template.stop_grace,
-        asked: told.pod.restarts,
+        asked: Some(told.pod.restarts),
         starts: pod.record.starts,
         healthy: false,
         halted: false,
@@ -299,7 +300,8 @@ fn make_volumes(run: &PodRun, volumes: &Path) -> Result<(), DriverError> {
 
 fn last_lines(inner: &Inner, id: InstanceId, container: Option<api::Name>) -> Vec<String> {
     let directory = inner.drivers.inspect.log_directory(id);
-    container.map_or_else(Vec::new, |name| logs::last(&directory, &name, LAST_LINES).into_iter().map(|line| line.message).collect())
+    container
+        .map_or_else(Vec::new, |name| logs::last(&directory, &name, LAST_LINES).into_iter().map(|line| line.message).collect())
 }
 
 async fn save(inner: &Arc<Inner>, id: InstanceId, record: Record) {
@@ -384,7 +386,7 @@ fn failed(state: &mut State, id: InstanceId, step: &Step, error: DriverError, no
     let Some(pod) = state.pods.get_mut(&id) else { return };
     let start = matches!(step, Step::Pull(_) | Step::Link | Step::Run) && !pod.is_up();
     if start && !error.retryable {
-        pod.give_up(asked.unwrap_or_default(), Failure { message: error.message, last_lines: Vec::new() });
+        pod.give_up(asked, Failure { message: error.message, last_lines: Vec::new() });
     } else {
         pod.postpone(step, error.message, now);
     }

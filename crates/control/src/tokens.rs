@@ -1,11 +1,11 @@
 //! Join tokens: a secret shown once, stored as its hash, with an end and a number of uses.
 
-use crate::Control;
+use crate::world::World;
 use api::{Error, Result, Timestamp, key, quantity::Span, view::Token};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::net::SocketAddr;
-use store::{Commit, Guard, Store, StoreError, Write};
+use std::{net::SocketAddr, sync::Arc};
+use store::{Commit, Store, StoreError, Write};
 use wire::token::JoinToken;
 
 /// A token is good for a day when nothing is said.
@@ -57,41 +57,37 @@ pub async fn grant(store: &dyn Store, grant: &Grant, (address, authority): (Sock
 }
 
 /// Every token that is stored.
-pub async fn list(control: &Control) -> Result<Vec<Token>> {
-    let (_, entries) = control.store.read(key::TOKENS).await.map_err(failed)?;
-    Ok(entries
-        .iter()
-        .filter_map(|entry| {
-            let record = serde_json::from_slice(&entry.value).ok()?;
-            Some(view(entry.key.strip_prefix(key::TOKENS)?, &record, None))
-        })
-        .collect())
-}
-
-/// Takes a token back, by its id.
-pub async fn revoke(control: &Control, id: &str) -> Result<()> {
-    let (_, entries) = control.store.read(key::TOKENS).await.map_err(failed)?;
-    let wanted = format!("{}{id}", key::TOKENS);
-    let Some(entry) = entries.iter().find(|entry| id.len() >= 4 && entry.key.starts_with(&wanted)) else {
-        return Err(Error::not_found(format!("no token {id}")).hint("roost token list"));
+pub fn list(world: &World) -> Vec<Token> {
+    let token = |(key, value): (&String, &Arc<[u8]>)| {
+        let record = serde_json::from_slice(value).ok()?;
+        Some(view(key.strip_prefix(key::TOKENS)?, &record, None))
     };
-    let writes = vec![Write::Delete { key: entry.key.clone() }];
-    control.store.commit(Commit { guards: Vec::new(), writes }).await.map_err(failed).map(drop)
+    world.tokens.iter().filter_map(token).collect()
 }
 
-/// The guard and write that use a token up by one. An unknown, used or expired one is refused.
-pub async fn spend(control: &Control, secret: &str) -> Result<(Guard, Write)> {
+/// Fewest characters of an id that name a token.
+const ID_MIN: usize = 4;
+
+/// The key of the token with this id.
+pub fn find(world: &World, id: &str) -> Result<String> {
+    let wanted = format!("{}{id}", key::TOKENS);
+    let found = world.tokens.keys().find(|key| id.len() >= ID_MIN && key.starts_with(&wanted));
+    found.cloned().ok_or_else(|| Error::not_found(format!("no token {id}")).hint("roost token list"))
+}
+
+/// The write that uses a token up by one. An unknown, used or expired one is refused.
+pub fn spend(world: &World, secret: &str) -> Result<(String, Write)> {
     let refused = |why: &str| Error::not_allowed(format!("the join token is {why}")).hint("make a new one: roost token create");
     let key = format!("{}{}", key::TOKENS, hash(secret));
-    let entry = control.store.get(&key).await.map_err(failed)?.ok_or_else(|| refused("not known here, or was used already"))?;
-    let mut record: Record = serde_json::from_slice(&entry.value).map_err(|_| refused("damaged"))?;
+    let stored = world.tokens.get(&key).ok_or_else(|| refused("not known here, or was used already"))?;
+    let mut record: Record = serde_json::from_slice(stored).map_err(|_| refused("damaged"))?;
     if Timestamp(base::env::now_millis()) > record.expires {
         return Err(refused("expired"));
     }
     record.uses_left = record.uses_left.saturating_sub(1);
-    let guard = Guard::Unchanged { key: key.clone(), revision: entry.revision };
+    let used = key.clone();
     let write = if record.uses_left == 0 { Write::Delete { key } } else { Write::Put { key, value: encode(&record)? } };
-    Ok((guard, write))
+    Ok((used, write))
 }
 
 /// A value as stored.

@@ -21,6 +21,10 @@ pub struct World {
     pub snapshot: Snapshot,
     /// Revision of each key's last change; what guards are made of.
     pub revisions: OrdMap<String, u64>,
+    /// Number of the next server to join.
+    pub next_server: u16,
+    /// Join tokens by key, as stored.
+    pub tokens: OrdMap<String, Arc<[u8]>>,
     names: Arc<OnceLock<Arc<NameTable>>>,
 }
 
@@ -58,6 +62,13 @@ impl World {
                 Some(bytes) => s.images.insert(name.to_owned(), Arc::new(decode(key, bytes)?)),
                 None => s.images.remove(name),
             };
+        } else if key.starts_with(key::TOKENS) {
+            match value {
+                Some(bytes) => self.tokens.insert(key.to_owned(), bytes.into()),
+                None => self.tokens.remove(key),
+            };
+        } else if key == key::NEXT_SERVER {
+            self.next_server = value.map(|bytes| decode(key, bytes)).transpose()?.unwrap_or(1);
         } else if key == key::CLUSTER {
             s.cluster = value.map(|bytes| decode(key, bytes)).transpose()?.map(Arc::new);
         } else if key == key::NEXT_INSTANCE {

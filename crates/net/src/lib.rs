@@ -36,6 +36,7 @@ use api::{
     dataplane::{BRIDGE, Dataplane, PodLink},
 };
 use error::Result;
+use namespace::Mother;
 use netlink::Netlink;
 use pods::Pods;
 use std::{
@@ -83,6 +84,7 @@ pub struct Applied {
 pub struct KernelNetwork {
     options: Options,
     netlink: Netlink,
+    mother: Mother,
     state: Mutex<State>,
 }
 
@@ -98,7 +100,7 @@ impl KernelNetwork {
     /// Opens its sockets in the calling thread's network namespace. Changes nothing yet.
     pub fn new(options: Options) -> Result<Self> {
         let state = State { table: Table::open(options.nft.clone())?, links: None, mtu: None };
-        Ok(Self { netlink: Netlink::open()?, options, state: Mutex::new(state) })
+        Ok(Self { netlink: Netlink::open()?, mother: Mother::new()?, options, state: Mutex::new(state) })
     }
 
     /// Makes the server's network equal to the value, and says what that took.
@@ -135,7 +137,7 @@ impl KernelNetwork {
     }
 
     fn pods(&self) -> Pods<'_> {
-        Pods { directory: &self.options.netns_dir, netlink: &self.netlink }
+        Pods { directory: &self.options.netns_dir, netlink: &self.netlink, mother: &self.mother }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

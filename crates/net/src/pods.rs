@@ -5,13 +5,16 @@ use crate::{
     error::{Error, Result},
     kernel::order::{Change, address_request, default_route_request, link_request, new_link, remove_link_request, switch_on},
     links::{address_mac, without_ipv6},
-    namespace::{self, Namespace},
+    namespace::{self, Mother, Namespace},
     netlink::{Netlink, Request},
 };
 use api::{InstanceId, dataplane::PodLink};
 use rtnetlink::{
     packet_core::{NLM_F_CREATE, NLM_F_EXCL},
-    packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
+    },
 };
 use std::{
     collections::BTreeSet,
@@ -31,6 +34,8 @@ pub struct Pods<'a> {
     pub directory: &'a Path,
     /// In the server's namespace.
     pub netlink: &'a Netlink,
+    /// What new namespaces are made from.
+    pub mother: &'a Mother,
 }
 
 impl Pods<'_> {
@@ -42,7 +47,7 @@ impl Pods<'_> {
     pub fn ensure(&self, pod: &PodLink) -> Result<PathBuf> {
         let bridge = self.netlink.link(&pod.bridge)?.ok_or_else(|| Error::NoBridge(pod.bridge.clone()))?;
         let path = self.path(pod.id);
-        let namespace = namespace::ensure(&path)?;
+        let namespace = namespace::ensure(&path, self.mother)?;
         let host = host_link(pod.id);
         let whole = !namespace.new && self.netlink.link(&host)?.is_some() && namespace.netlink.link(INSIDE)?.is_some();
         if !whole {
@@ -176,7 +181,18 @@ fn attach(host: &str, index: u32, bridge: u32, mtu: u32) -> Vec<Request> {
     switch_on(&mut message);
     message.attributes.push(LinkAttribute::Controller(bridge));
     message.attributes.push(LinkAttribute::Mtu(mtu));
-    vec![without_ipv6(host, index), link_request(format!("attach link {host}"), message, 0)]
+    vec![without_ipv6(host, index), link_request(format!("attach link {host}"), message, 0), hairpin(host, index)]
+}
+
+/// Lets the bridge send a packet back to where it came from: a pod that reaches itself through a published port, where the kernel
+/// filters bridged packets (`br_netfilter`, which Docker and Kubernetes load) and so leads them astray within the bridge.
+fn hairpin(host: &str, index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let port = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))];
+    message.attributes.push(LinkAttribute::LinkInfo(port));
+    let message = RouteNetlinkMessage::NewLink(message);
+    Request { what: format!("set bridge port {host}"), message, flags: 0, forgiven: &[] }
 }
 
 /// Switches on what is inside, with address and default route. Each is put in place of what was there.

@@ -31,6 +31,8 @@ pub struct Ruleset {
     fixed: Fixed,
     /// Underlay addresses of other servers.
     peers: BTreeSet<Ipv4Addr>,
+    /// Underlay address and subnet of each other server.
+    homes: BTreeSet<(Ipv4Addr, Ipv4Net)>,
     /// Mark by link address of the server that a connection came in through.
     entries: BTreeMap<[u8; 6], u32>,
     routes: Routes,
@@ -85,6 +87,7 @@ impl Ruleset {
         Self {
             fixed,
             peers: remotes.iter().filter_map(|remote| v4(remote.underlay)).collect(),
+            homes: remotes.iter().filter_map(|remote| Some((v4(remote.underlay)?, remote.subnet.trunc()))).collect(),
             entries: remotes.iter().map(|remote| (remote.mac, mark(remote.number))).collect(),
             routes: dataplane
                 .routes
@@ -118,8 +121,9 @@ pub const fn mark(number: u16) -> u32 {
 pub fn render_whole(rules: &Ruleset) -> String {
     let mut out = String::from("add table inet roost\ndelete table inet roost\n");
     out += &render_table(&rules.fixed);
-    change_set(&mut out, "peers", &BTreeSet::new(), &rules.peers.iter().map(Ipv4Addr::to_string).collect());
-    change_set(&mut out, "entries", &BTreeSet::new(), &entry_elements(&rules.entries));
+    for (set, elements) in elements(rules) {
+        change_set(&mut out, set, &BTreeSet::new(), &elements);
+    }
     for (key, targets) in &rules.routes {
         change_route(&mut out, *key, None, Some(targets));
     }
@@ -135,9 +139,9 @@ pub fn render_changes(old: &Ruleset, new: &Ruleset) -> Option<String> {
         return Some(render_whole(new));
     }
     let mut out = String::new();
-    let texts = |peers: &BTreeSet<Ipv4Addr>| peers.iter().map(Ipv4Addr::to_string).collect();
-    change_set(&mut out, "peers", &texts(&old.peers), &texts(&new.peers));
-    change_set(&mut out, "entries", &entry_elements(&old.entries), &entry_elements(&new.entries));
+    for ((set, before), (_, after)) in elements(old).iter().zip(&elements(new)) {
+        change_set(&mut out, set, before, after);
+    }
     let keys: BTreeSet<_> = old.routes.keys().chain(new.routes.keys()).collect();
     for key in keys {
         change_route(&mut out, *key, old.routes.get(key), new.routes.get(key));
@@ -145,9 +149,14 @@ pub fn render_changes(old: &Ruleset, new: &Ruleset) -> Option<String> {
     Some(out)
 }
 
-fn entry_elements(entries: &BTreeMap<[u8; 6], u32>) -> BTreeSet<String> {
+/// Elements of each set that follows the other servers.
+fn elements(rules: &Ruleset) -> [(&'static str, BTreeSet<String>); 3] {
     let text = |mac: &[u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    entries.iter().map(|(mac, mark)| format!("{} : {mark:#x}", text(mac))).collect()
+    [
+        ("peers", rules.peers.iter().map(Ipv4Addr::to_string).collect()),
+        ("homes", rules.homes.iter().map(|(underlay, subnet)| format!("{underlay} . {subnet}")).collect()),
+        ("entries", rules.entries.iter().map(|(mac, mark)| format!("{} : {mark:#x}", text(mac))).collect()),
+    ]
 }
 
 fn change_set(out: &mut String, set: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) {
@@ -202,6 +211,13 @@ fn spread(targets: &[SocketAddrV4]) -> String {
 }
 
 /// The table without elements of sets and without routes.
+///
+/// What each chain is for: `guard` drops what can only be forged. `remember` notes through which server a connection from
+/// outside came in, and marks answers so that policy routing sends them back that way; `forget` takes the mark off again
+/// before the tunnel wraps the packet, or the wrapped one would be routed into the tunnel too. `arrive` and `depart` lead published
+/// ports to pods; questions to the bridge's own DNS server are never led away. `leave` hides addresses that an answer would
+/// not find back to: 127.0.0.1; a pod's from a pod on the same bridge; a server's from its own pod when the way leads through
+/// us (it would not take a packet with its own address from outside); a pod's from the world. `protect` and `pass` keep pods from managers, agents and the tunnel itself.
 fn render_table(fixed: &Fixed) -> String {
     let Fixed { bridge, tunnel, tunnel_port, gateway, subnet, range, control_ports } = fixed;
     let ours = format!("{{ \"{bridge}\", \"{tunnel}\" }}");
@@ -221,6 +237,7 @@ fn render_table(fixed: &Fixed) -> String {
   map routes {{ type inet_proto . inet_service : verdict; }}
   set refused {{ type inet_proto . inet_service; }}
   set peers {{ type ipv4_addr; }}
+  set homes {{ type ipv4_addr . ipv4_addr; flags interval; }}
   map entries {{ type ether_addr : mark; }}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
@@ -246,7 +263,12 @@ fn render_table(fixed: &Fixed) -> String {
     type nat hook postrouting priority srcnat; policy accept;
     oifname {ours} ip saddr 127.0.0.0/8 masquerade
     oifname "{bridge}" ip saddr {subnet} ct status dnat masquerade
+    oifname "{tunnel}" ct status dnat ip saddr . ip daddr @homes masquerade
     oifname != {ours} ip saddr {subnet} ip daddr != {range} masquerade
+  }}
+  chain forget {{
+    type filter hook postrouting priority mangle; policy accept;
+    oifname "{tunnel}" meta mark & {MARK_MASK:#x} == {MARK_BASE:#x} meta mark set 0
   }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset

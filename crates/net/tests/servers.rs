@@ -69,8 +69,9 @@ fn a_published_port_leads_to_pods_here_and_there_and_keeps_the_clients_address()
         // From a pod, one of the targets being itself: the bridge's address where the way back would not pass us.
         both(lab.server(1).pod(2, four(protocol, "10.200.0.1:8080")), ["10.88.1.1", "10.88.1.2"]);
         both(lab.server(1).pod(2, four(protocol, "10.88.1.1:8080")), ["10.88.1.1", "10.88.1.2"]);
-        // From a pod through another server: that server's world sees the pod's server.
-        both(lab.server(1).pod(2, four(protocol, "10.200.0.2:8080")), ["10.200.0.1"; 2]);
+        // Through another server: it sees this one, and shows itself where the way leads back here.
+        both(lab.server(1).pod(2, four(protocol, "10.200.0.2:8080")), ["10.88.2.0", "10.200.0.1"]);
+        both(lab.server(1).inside(four(protocol, "10.200.0.2:8080")), ["10.88.2.0", "10.200.0.1"]);
     }
     lab.client().inside(|| {
         let refused = TcpStream::connect_timeout(&"10.200.0.1:9".parse().unwrap(), PATIENCE).unwrap_err();
@@ -289,18 +290,21 @@ fn a_pod_is_repaired_and_removed_without_a_trace() {
             let words = |text: String| text.split_whitespace().map(|w| w.split('@').next().unwrap().to_owned()).collect::<Vec<_>>();
             (words(inside), words(outside).into_iter().take(2).collect::<Vec<_>>())
         };
+        // The kernel reports a link's carrier a moment after it is there.
+        let becomes = |good: &dyn Fn() -> bool| (0..100).any(|_| good() || std::thread::sleep(Duration::from_millis(20)) != ());
+        assert!(becomes(&|| state().0.contains(&"UP".to_owned())));
         let good = state();
         let name = net::host_link(link.id);
         for damage in [vec!["ip", "link", "del", &name], vec!["ip", "link", "set", &name, "nomaster"], vec!["ip", "link", "set", &name, "down"]] {
             lab::run(&damage).unwrap();
             assert_ne!(state(), good);
             net.ensure_pod(&link).unwrap();
-            assert_eq!(state(), good, "{damage:?}");
+            assert!(becomes(&|| state() == good), "{damage:?}: {:?}", state());
         }
         // The machine restarted: a plain file is left where a namespace was held.
         lab::run(&["umount", path.to_str().unwrap()]).unwrap();
         net.ensure_pod(&link).unwrap();
-        assert_eq!(state(), good);
+        assert!(becomes(&|| state() == good));
         assert_eq!(net.observe_pods().unwrap(), [link.id]);
         net.remove_pod(link.id).unwrap();
         net.remove_pod(link.id).unwrap();
@@ -331,7 +335,7 @@ fn a_hundred_pods_come_and_go_and_clear_leaves_nothing() {
         took("ensure_pod again", &mut |host| drop(net.ensure_pod(&pod(1, host)).unwrap()));
         took("ensure, one route changed", &mut |host| net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &[&format!("10.88.1.{host}:80")])])).unwrap());
         took("ensure, nothing changed", &mut |_| net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &["10.88.1.101:80"])])).unwrap());
-        took("connections", &mut |host| drop(net.connections(pod(1, host).id).unwrap()));
+        took("connections", &mut |host| assert_eq!(net.connections(pod(1, host).id).unwrap(), 0));
         assert_eq!(net.observe_pods().unwrap().len(), 100);
         took("remove_pod", &mut |host| {
             if host < 52 {

@@ -20,7 +20,8 @@ pub fn check(snapshot: &Snapshot) -> Vec<String> {
     let mut out = Vec::new();
     identities(snapshot, &mut out);
     places(snapshot, &mut out);
-    capacity(snapshot, &mut out);
+    let sums = sums(snapshot);
+    capacity(snapshot, &sums, &mut out);
     for (job, plan) in &snapshot.job_plans {
         match snapshot.jobs.get(job) {
             Some(spec) => one_job(snapshot, spec, plan, &mut out),
@@ -28,7 +29,7 @@ pub fn check(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     strangers(snapshot, &mut out);
-    groups(snapshot, &mut out);
+    groups(snapshot, &sums, &mut out);
     ports(snapshot, &mut out);
     out
 }
@@ -82,8 +83,11 @@ fn limits(template: &PodTemplate) -> (u64, u64) {
     sum
 }
 
-fn capacity(snapshot: &Snapshot, out: &mut Vec<String>) {
-    let mut sums: HashMap<&str, (u64, u64)> = HashMap::new();
+/// Memory and processor time reserved on each server.
+type Sums<'a> = HashMap<&'a str, (u64, u64)>;
+
+fn sums(snapshot: &Snapshot) -> Sums<'_> {
+    let mut sums = Sums::new();
     for (job, plan) in &snapshot.job_plans {
         let Some(spec) = snapshot.jobs.get(job) else { continue };
         let mut known: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
@@ -100,6 +104,10 @@ fn capacity(snapshot: &Snapshot, out: &mut Vec<String>) {
             *sum = (sum.0 + memory, sum.1 + cpu);
         }
     }
+    sums
+}
+
+fn capacity(snapshot: &Snapshot, sums: &Sums<'_>, out: &mut Vec<String>) {
     for (name, server) in &snapshot.servers {
         let (memory, cpu) = sums.get(name.as_str()).copied().unwrap_or_default();
         if memory > server.facts.memory.0 {
@@ -215,21 +223,41 @@ fn strangers(snapshot: &Snapshot, out: &mut Vec<String>) {
     }
 }
 
-/// Jobs of one group on two servers. The newest instance of each slot counts, where it is there to stay.
-fn groups(snapshot: &Snapshot, out: &mut Vec<String>) {
-    let mut on: BTreeMap<&Name, BTreeSet<&Name>> = BTreeMap::new();
+/// Jobs of one group on two servers, though the one that most of it is on has room for the others. Only a group at rest is
+/// looked at: while one is moved or upgraded, it stands on two.
+fn groups(snapshot: &Snapshot, sums: &Sums<'_>, out: &mut Vec<String>) {
+    let mut members: BTreeMap<&Name, Vec<(&JobSpec, &Placement)>> = BTreeMap::new();
+    let mut busy: BTreeSet<&Name> = BTreeSet::new();
     for (job, spec) in &snapshot.jobs {
         let (Some(group), Some(plan)) = (&spec.placement.group, snapshot.job_plans.get(job)) else { continue };
-        let mut newest: BTreeMap<u32, &Placement> = BTreeMap::new();
-        for one in plan.placements.iter().filter(|one| one.wanted == Wanted::Run) {
-            let best = newest.entry(one.slot).or_insert(one);
-            *best = if one.id > best.id { one } else { *best };
+        if plan.placements.iter().any(|one| one.wanted != Wanted::Run || !settled(snapshot, one) || !answers(snapshot, one)) {
+            busy.insert(group);
         }
-        on.entry(group).or_default().extend(newest.values().filter(|one| settled(snapshot, one)).map(|one| &one.server));
+        members.entry(group).or_default().extend(plan.placements.iter().map(|one| (spec.as_ref(), one)));
     }
-    for (group, servers) in on.into_iter().filter(|(_, servers)| servers.len() > 1) {
-        let names: Vec<_> = servers.into_iter().map(Name::as_str).collect();
-        out.push(format!("group {group} is on {} servers: {}", names.len(), names.join(", ")));
+    for (group, members) in members.into_iter().filter(|(group, _)| !busy.contains(group)) {
+        one_group(snapshot, sums, (group, &members), out);
+    }
+}
+
+fn one_group(snapshot: &Snapshot, sums: &Sums<'_>, group: (&Name, &[(&JobSpec, &Placement)]), out: &mut Vec<String>) {
+    let (group, members) = group;
+    let on = |server: &Name| members.iter().filter(|(_, one)| one.server == *server).count();
+    let Some(most) = members.iter().map(|(_, one)| on(&one.server)).max() else { return };
+    let mains: BTreeSet<&Name> = members.iter().map(|(_, one)| &one.server).filter(|server| on(server) == most).collect();
+    for (spec, one) in members.iter().filter(|(_, one)| !mains.contains(&one.server) || mains.len() > 1) {
+        // Whichever revision it would be made anew in.
+        let (now, next) = (template(spec, one.revision).map_or((0, 0), limits), limits(&spec.template));
+        let (memory, cpu) = (now.0.max(next.0), now.1.max(next.1));
+        let takes = |server: &&&Name| {
+            let (held, busy) = sums.get(server.as_str()).copied().unwrap_or_default();
+            let facts = snapshot.servers.get(**server).map(|server| &server.facts);
+            let room = facts.is_some_and(|facts| held + memory <= facts.memory.0 && busy + cpu <= u64::from(facts.cpu.0));
+            room && **server != &one.server && spec.placement.per_server.is_none()
+        };
+        if let Some(main) = mains.iter().find(takes) {
+            out.push(format!("{}/{} of group {group} is on {}, and {main}, where its group is, has room", spec.name, one.slot, one.server));
+        }
     }
 }
 

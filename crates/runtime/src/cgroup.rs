@@ -26,8 +26,8 @@ pub enum Shape {
     V1 {
         /// Mounted hierarchies: mount point and its controllers.
         mounts: Vec<(PathBuf, Vec<String>)>,
-        /// A v2 hierarchy is mounted as well.
-        hybrid: bool,
+        /// A v2 hierarchy that is mounted as well.
+        unified: Option<PathBuf>,
         /// Swap can be limited.
         swap: bool,
     },
@@ -71,7 +71,7 @@ impl Shape {
             true
         });
         match (mounts.iter().any(|(_, c)| c.iter().any(|c| c == "pids")), unified) {
-            (true, unified) => Ok(Self::V1 { mounts, hybrid: unified.is_some(), swap: false }),
+            (true, unified) => Ok(Self::V1 { mounts, unified, swap: false }),
             (false, Some(mount)) => Ok(Self::V2 { mount }),
             (false, None) => Err(Error::text("no cgroups are mounted: mount cgroup2 on /sys/fs/cgroup")),
         }
@@ -80,8 +80,8 @@ impl Shape {
     /// `v1`, `v2` or `hybrid`.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::V1 { hybrid: false, .. } => "v1",
-            Self::V1 { hybrid: true, .. } => "hybrid",
+            Self::V1 { unified: None, .. } => "v1",
+            Self::V1 { .. } => "hybrid",
             Self::V2 { .. } => "v2",
         }
     }
@@ -103,7 +103,9 @@ impl Shape {
 
     fn roots(&self) -> Vec<&Path> {
         match self {
-            Self::V1 { mounts, .. } => mounts.iter().map(|(point, _)| point.as_path()).collect(),
+            Self::V1 { mounts, unified, .. } => {
+                mounts.iter().map(|(point, _)| point).chain(unified).map(PathBuf::as_path).collect()
+            }
             Self::V2 { mount } => vec![mount],
         }
     }

@@ -82,6 +82,7 @@ impl Making<'_> {
         fs::create_dir_all(&bundle).map_err(|e| Error::io("create", &bundle, e))?;
         write_file(&bundle.join("config.json"), config.to_string().as_bytes())?;
         let (verdict, told) = sys::pipe().map_err(Refusal::from)?;
+        sys::join_network(&self.order.pod.netns)?;
         let terminal = streams.terminal.as_ref().map(AsRawFd::as_raw_fd);
         let first = FirstProgram { program: Program { terminal, ..program }, verdict: told.as_raw_fd() };
         let pid = self.build(&bundle, streams, first)?;
@@ -110,7 +111,6 @@ impl Making<'_> {
             hostname,
             container,
             root: &root,
-            netns: &self.order.pod.netns,
             leader: self.leader,
             etc: &etc,
             mounts: &mounts,

@@ -42,6 +42,7 @@ const FIRST_WORD_MAX: usize = 64 << 10;
 /// Pods of one kind on this server.
 pub struct Engine {
     inner: Arc<Inner>,
+    changed: Arc<PodChanged>,
     watcher: Watcher,
 }
 
@@ -63,12 +64,14 @@ impl Engine {
         }
         let inner = Arc::new(Inner { options, kind, shape: Shape::detect()?, locks: Mutex::default() });
         let watching = Arc::clone(&inner);
+        let changed = Arc::new(changed);
+        let tell = Arc::clone(&changed);
         let name = if kind == ContainerKind::App { "oci" } else { "lxc" };
         let on_end = Box::new(move |id| {
             watching.ended(id);
-            changed(id);
+            tell(id);
         });
-        let engine = Self { inner, watcher: Watcher::start(name, on_end)? };
+        let engine = Self { inner, changed, watcher: Watcher::start(name, on_end)? };
         engine.observe()?;
         Ok(engine)
     }
@@ -138,7 +141,10 @@ impl Engine {
                 self.watcher.add(pod.id, connection.into());
                 Ok(self.inner.status_of(pod.id, &running))
             }
-            Err(_) => Ok(self.inner.ended(pod.id)),
+            Err(_) => {
+                (self.changed)(pod.id);
+                Ok(self.inner.ended(pod.id))
+            }
         }
     }
 

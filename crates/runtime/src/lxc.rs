@@ -246,7 +246,7 @@ pub fn main_process(making: &Making<'_>, keeper: i32) -> Result<i32, Refusal> {
 fn last_words(lxc: &Path) -> String {
     let log = fs::read_to_string(lxc.join("lxc.log")).unwrap_or_default();
     let errors: Vec<&str> = log.lines().filter(|l| l.contains(" ERROR ")).collect();
-    let said = errors.first().and_then(|l| l.split(" - ").nth(1)).unwrap_or("it did not say why");
+    let said = errors.first().and_then(|l| l.rsplit(" - ").next()).unwrap_or("it did not say why");
     format!("lxc-start failed: {said}")
 }
 

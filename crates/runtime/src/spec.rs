@@ -45,8 +45,6 @@ pub struct Facts<'a> {
     pub container: &'a ContainerRun,
     /// Root file system, mounted.
     pub root: &'a Path,
-    /// Network namespace.
-    pub netns: &'a Path,
     /// Process whose IPC and UTS namespaces are shared: the first container of the pod.
     pub leader: Option<i32>,
     /// Generated files for `/etc`, as source and target.
@@ -172,6 +170,7 @@ fn linux(facts: &Facts<'_>) -> Value {
     linux
 }
 
+/// Not the network: the maker is in it already, since from inside a new user namespace it could not be entered.
 fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
     let shared = |kind: &str, file: &str| match facts.leader {
         Some(pid) => json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") }),
@@ -181,7 +180,6 @@ fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
         json!({ "type": "pid" }),
         json!({ "type": "mount" }),
         json!({ "type": "cgroup" }),
-        json!({ "type": "network", "path": facts.netns }),
         shared("ipc", "ipc"),
         shared("uts", "uts"),
     ];

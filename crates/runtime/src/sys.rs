@@ -81,6 +81,13 @@ pub fn join_namespaces(process: BorrowedFd<'_>, kinds: i32) -> Result<()> {
     check("join the container's namespaces", unsafe { libc::setns(process.as_raw_fd(), kinds) }.into()).map(drop)
 }
 
+/// Joins a network namespace.
+pub fn join_network(path: &Path) -> Result<()> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io("open the network namespace", path, e))?;
+    // SAFETY: plain numbers.
+    check("join the pod's network namespace", unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }.into()).map(drop)
+}
+
 /// A detached copy of a mount (`open_tree(2)`).
 pub fn clone_mount(source: &Path, recursive: bool) -> Result<OwnedFd> {
     let path = c_path(source)?;
@@ -181,14 +188,17 @@ pub const fn exit_code(status: i32) -> i32 {
 }
 
 /// Gives every signal its default action and lets all of them through: a program must not inherit what a shim ignores.
+/// By raw calls, since the C library hides two signals of its own, which whoever started us may have ignored.
 pub fn reset_signals() {
-    // SAFETY: plain calls; an error only concerns signals that cannot be changed.
-    unsafe {
-        for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    // Handler, flags, restorer and mask, all zero: the default action (`struct sigaction` of the kernel).
+    let default = [0_u64; 4];
+    const MASK_BYTES: usize = 8;
+    for signal in 1..=64 {
+        // SAFETY: the structure lives through the call; an error only concerns signals that cannot be changed.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), MASK_BYTES) };
     }
+    // SAFETY: the mask lives through the call.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, default.as_ptr(), std::ptr::null_mut::<u64>(), MASK_BYTES)
+    };
 }

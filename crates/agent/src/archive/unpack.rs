@@ -39,7 +39,10 @@ pub fn unpack(root: &Root, path: &str, archive: impl Read) -> Result<()> {
 /// The entry's path below the target; None for the target itself.
 fn inside(name: &Path) -> Result<Option<PathBuf>> {
     if name.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::usage(format!("the archive holds {:?}, which leads out of its directory", name.display().to_string())));
+        return Err(Error::usage(format!(
+            "the archive holds {:?}, which leads out of its directory",
+            name.display().to_string()
+        )));
     }
     let clean = relative(&name.to_string_lossy());
     Ok((!clean.as_os_str().is_empty()).then_some(clean))
@@ -65,7 +68,10 @@ fn place(root: &Root, base: &Path, name: &Path, entry: &mut Entry<'_, impl Read>
         EntryType::Link => at.hardlink(root, base, &link(entry)?)?,
         EntryType::Fifo => at.fifo(&meta),
         EntryType::Char | EntryType::Block => {
-            return Err(Error::usage(format!("the archive holds {:?}, a device: devices are not copied", name.display().to_string())));
+            return Err(Error::usage(format!(
+                "the archive holds {:?}, a device: devices are not copied",
+                name.display().to_string()
+            )));
         }
         _ => Ok(()),
     };

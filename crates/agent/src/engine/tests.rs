@@ -1,147 +1,21 @@
 //! Through one door: an assignment in; the fakes' state and the report out. Time is paused, and passes when all wait.
 
 use super::*;
-use crate::{changes::changed, testing};
+use crate::testing::{
+    self,
+    bed::{Agent, Bed, ONE, config, told},
+};
 use api::{
     assignment::NameTable,
     image::ImageConfig,
     plan::Wanted,
     quantity::{Span, Timestamp},
-    report::{Health, InstanceReport, Phase},
+    report::{Health, Phase},
     spec::{HealthCheck, PodTemplate, Power, Probe, Restart},
     stream::LogLine,
 };
-use driver::{
-    DriverError, Images,
-    fake::{FakeImages, FakeInspect, FakeNetwork, FakeRuntime},
-};
-use std::{io::Read, sync::atomic::AtomicU32, time::Duration};
-
-const ONE: InstanceId = InstanceId(1);
-
-/// A server: fakes that outlive its agents, and a directory.
-struct Bed {
-    runtime: Arc<FakeRuntime>,
-    network: Arc<FakeNetwork>,
-    images: Arc<FakeImages>,
-    elsewhere: Arc<FakeImages>,
-    inspect: Arc<FakeInspect>,
-    names: Arc<Mutex<Vec<Arc<NameTable>>>>,
-    directory: tempfile::TempDir,
-}
-
-/// Other servers have what the second store has.
-struct Elsewhere(Arc<FakeImages>);
-
-impl BlobSource for Elsewhere {
-    fn open(&self, digest: &str) -> driver::Result<Box<dyn Read + Send>> {
-        let file = self.0.blob(digest).map_err(|error| DriverError::retryable(error.message))?;
-        Ok(Box::new(file))
-    }
-}
-
-/// An agent on it, until dropped.
-struct Agent {
-    engine: Engine,
-    scope: Scope,
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.scope.stop();
-    }
-}
-
-impl Bed {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let bed = Self {
-            runtime: Arc::new(FakeRuntime::new(ContainerKind::App)),
-            network: Arc::default(),
-            images: Arc::default(),
-            elsewhere: Arc::default(),
-            inspect: Arc::new(FakeInspect::new(&directory.path().join("pods"))),
-            names: Arc::default(),
-            directory,
-        };
-        bed.images.add(testing::DIGEST, config());
-        bed
-    }
-
-    async fn agent(&self) -> Agent {
-        let (callback, changed) = changed();
-        self.runtime.set_changed(callback);
-        let (names, elsewhere, scope) = (Arc::clone(&self.names), Arc::clone(&self.elsewhere), Scope::new());
-        let drivers = Drivers {
-            runtimes: vec![self.runtime.clone()],
-            inspect: self.inspect.clone(),
-            network: self.network.clone(),
-            images: self.images.clone(),
-            names: Arc::new(move |told| names.lock().unwrap().push(Arc::clone(&told.names))),
-        };
-        let setup = Setup {
-            server: testing::name("s1"),
-            state_dir: self.directory.path().to_owned(),
-            parallel: 4,
-            drivers,
-            sources: Arc::new(move |_| Arc::new(Elsewhere(Arc::clone(&elsewhere)))),
-            scope: scope.clone(),
-        };
-        Agent { engine: Engine::start(setup, changed).await.unwrap(), scope }
-    }
-}
-
-fn config() -> ImageConfig {
-    ImageConfig { command: vec!["serve".to_owned()], ..ImageConfig::default() }
-}
-
-impl Agent {
-    /// Waits until the instance's report is as wanted; says what it is instead after a simulated minute.
-    async fn until(&self, id: InstanceId, what: &str, wanted: impl Fn(&InstanceReport) -> bool) -> InstanceReport {
-        let mut wakes = self.engine.reports();
-        let search = async {
-            loop {
-                if let Some(report) = self.instance(id).filter(|report| wanted(report)) {
-                    return report;
-                }
-                wakes.changed().await.unwrap();
-            }
-        };
-        let found = tokio::time::timeout(Duration::from_secs(60), search).await;
-        found.unwrap_or_else(|_| panic!("{what}: {:#?}", self.engine.report()))
-    }
-
-    async fn phase(&self, id: InstanceId, phase: Phase) -> InstanceReport {
-        self.until(id, &format!("phase {phase:?}"), |report| report.phase == phase).await
-    }
-
-    async fn gone(&self, id: InstanceId) {
-        let mut wakes = self.engine.reports();
-        let search = async {
-            while self.instance(id).is_some() {
-                wakes.changed().await.unwrap();
-            }
-        };
-        let found = tokio::time::timeout(Duration::from_secs(60), search).await;
-        found.unwrap_or_else(|_| panic!("gone: {:#?}", self.engine.report()));
-    }
-
-    fn instance(&self, id: InstanceId) -> Option<InstanceReport> {
-        self.engine.report().instances.remove(&id)
-    }
-
-    async fn tell(&self, generation: u64, change: impl FnOnce(&mut Assignment)) {
-        self.engine.assign(told(generation, change)).await.unwrap();
-    }
-}
-
-/// An assignment with one container, `c1`, changed.
-fn told(generation: u64, change: impl FnOnce(&mut Assignment)) -> Assignment {
-    let mut told = testing::assignment(generation);
-    told.pods.insert(ONE, testing::pod("c1", 5));
-    change(&mut told);
-    told
-}
+use driver::{DriverError, Images};
+use std::{sync::atomic::AtomicU32, time::Duration};
 
 fn template(told: &mut Assignment, change: impl FnOnce(&mut PodTemplate)) {
     let template = told.templates.get_mut("t1").unwrap();
@@ -215,10 +89,8 @@ async fn each_verb_that_fails_is_tried_again_and_said() {
         }
         let agent = bed.agent().await;
         agent.tell(1, |_| ()).await;
-        let said = |report: &Report| {
-            let message = report.instances[&ONE].message.iter().chain(&report.problems).any(|line| line.contains("busy"));
-            message
-        };
+        let said =
+            |report: &Report| report.instances[&ONE].message.iter().chain(&report.problems).any(|line| line.contains("busy"));
         let mut wakes = agent.engine.reports();
         while !said(&agent.engine.report()) {
             tokio::time::timeout(Duration::from_secs(60), wakes.changed()).await.expect(verb).unwrap();
@@ -481,6 +353,7 @@ async fn what_happened_while_no_agent_was_there_is_found() {
     next.phase(InstanceId(2), Phase::Running).await;
     next.tell(2, |told| told.pods.clear()).await;
     next.gone(ONE).await;
+    next.gone(InstanceId(2)).await;
     assert!(bed.runtime.pods().is_empty() && bed.network.links().is_empty());
 }
 

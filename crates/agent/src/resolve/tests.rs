@@ -59,7 +59,10 @@ fn nothing_to_run_is_a_sentence_and_a_system_has_its_init() {
 fn environment_is_overridden_in_place_and_added_at_the_end() {
     let mut own = template(None, None);
     own.env = BTreeMap::from([("A".to_owned(), "mine".to_owned()), ("NEW".to_owned(), "x=y".to_owned())]);
-    let config = ImageConfig { env: ["PATH=/opt/bin", "A=image", "B=2", "junk", "A=again"].map(str::to_owned).to_vec(), ..Default::default() };
+    let config = ImageConfig {
+        env: ["PATH=/opt/bin", "A=image", "B=2", "junk", "A=again"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    };
     assert_eq!(environment(&own, &config, "web-3"), ["PATH=/opt/bin", "HOSTNAME=web-3", "A=mine", "B=2", "NEW=x=y"]);
 }
 
@@ -98,7 +101,8 @@ fn a_whole_pod() {
     template.containers[0].command = Some(words("serve"));
     template.containers[0].user = Some("www-data".to_owned());
     let images = LocalImages::from([(testing::DIGEST.to_owned(), Arc::new(testing::image(ImageConfig::default())))]);
-    let place = Place { id: InstanceId(7), pod: &pod, network: &told.network, netns: "/run/netns/7".into(), volumes: Path::new("/v") };
+    let place =
+        Place { id: InstanceId(7), pod: &pod, network: &told.network, netns: "/run/netns/7".into(), volumes: Path::new("/v") };
     let run = pod_run(&template, &images, &place).unwrap();
     insta::assert_snapshot!(run.resolv_conf, @r"
     nameserver 10.70.1.1

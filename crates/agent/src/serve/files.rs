@@ -41,7 +41,9 @@ pub struct Where {
 
 /// `GET …/archive?path=`
 pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Asked<Where>) -> Result<Response, ApiError> {
-    let source = Scope::blocking(move || Source::find(&root(&inner, id, place.container.as_ref())?, &place.path).map(|source| (inner, source)));
+    let source = Scope::blocking(move || {
+        Source::find(&root(&inner, id, place.container.as_ref())?, &place.path).map(|source| (inner, source))
+    });
     let (inner, source) = source.await.map_err(Error::failed)??;
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES);
     inner.scope.job(async move {
@@ -52,12 +54,18 @@ pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Ask
             let _ = failed.send(Err(error)).await;
         }
     });
-    let stream = futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
+    let stream =
+        futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response())
 }
 
 /// `PUT …/archive?path=`
-pub async fn put(State(inner): Shared, Instance(id): Instance, Asked(place): Asked<Where>, body: Body) -> Result<Json<()>, ApiError> {
+pub async fn put(
+    State(inner): Shared,
+    Instance(id): Instance,
+    Asked(place): Asked<Where>,
+    body: Body,
+) -> Result<Json<()>, ApiError> {
     let reader = reader(&inner.scope, body);
     let done = Scope::blocking(move || unpack(&root(&inner, id, place.container.as_ref())?, &place.path, reader));
     Ok(Json(done.await.map_err(Error::failed)??))

@@ -68,7 +68,9 @@ where
         };
         let _ = last.send(line).await;
     });
-    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) })))
+    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|line| (line, receiver))
+    })))
 }
 
 fn hold<T>(_held: (OwnedSemaphorePermit, OwnedRwLockReadGuard<()>), work: impl FnOnce() -> T) -> T {
@@ -104,7 +106,8 @@ pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<
     let (shared, gone) = (Arc::clone(&inner), digest.clone());
     let freed = Scope::blocking(move || {
         let _alone = alone;
-        let kept: Vec<String> = shared.drivers.images.list()?.into_iter().map(|image| image.digest).filter(|kept| *kept != gone).collect();
+        let kept: Vec<String> =
+            shared.drivers.images.list()?.into_iter().map(|image| image.digest).filter(|kept| *kept != gone).collect();
         let freed = shared.drivers.images.prune(&kept)?;
         shared.lock().images.remove(&gone);
         Ok::<_, driver::DriverError>(freed)

@@ -35,7 +35,9 @@ pub async fn logs(State(inner): Shared, Instance(id): Instance, Asked(query): As
     let (sender, receiver) = mpsc::channel(LINES);
     let scope = inner.scope.clone();
     scope.job(async move { send(&inner, id, reader, query.follow, sender).await });
-    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) })))
+    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|line| (line, receiver))
+    })))
 }
 
 /// Until the end, or for one that follows until the instance or its reader is gone.
@@ -100,7 +102,8 @@ fn usage(inner: &Inner, id: InstanceId) -> Option<InstanceStats> {
 pub async fn blob(State(inner): Shared, Path(digest): Path<String>) -> Result<Response, ApiError> {
     let images = Arc::clone(&inner.drivers.images);
     let wanted = digest.clone();
-    let opened = Scope::blocking(move || images.blob(&wanted).map(|file| (file.metadata().map_or(0, |meta| meta.len()), file))).await;
+    let opened =
+        Scope::blocking(move || images.blob(&wanted).map(|file| (file.metadata().map_or(0, |meta| meta.len()), file))).await;
     let (length, file) = opened.map_err(Error::failed)?.map_err(|error| Error::not_found(format!("{digest}: {error}")))?;
     let stream = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 * 1024);
     let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, length.to_string())];

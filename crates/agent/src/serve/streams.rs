@@ -44,7 +44,8 @@ pub async fn exec(State(inner): Shared, Instance(id): Instance, request: Request
         Err(refused) => return refused.into_response(),
     };
     let Ok(turn) = Arc::clone(&inner.execs).try_acquire_owned() else {
-        return ApiError(Error::conflict("too many commands run on this server through its agent: end some first")).into_response();
+        return ApiError(Error::conflict("too many commands run on this server through its agent: end some first"))
+            .into_response();
     };
     let terminal = asked.terminal;
     let running = match exec::start(&inner, id, asked).await {

@@ -159,7 +159,7 @@ fn a_restart_that_is_asked_for_stops_first_and_then_starts_whatever_the_policy()
     let asked = |run, code| {
         case(|c| {
             c.pod.restarts = 2;
-            c.record.asked = 1;
+            c.record.asked = Some(1);
             (c.run, c.exit_code) = (run, code);
             c.pause = Some(Duration::from_secs(9));
             c.record.failed = Some(Failure { message: "no".to_owned(), last_lines: Vec::new() });
@@ -223,8 +223,17 @@ fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
     let images = LocalImages::new();
     let record = Record { grace: Span::seconds(3), ..Record::new("c1".to_owned(), ContainerKind::App) };
     let leave = |run, link| {
-        let seen =
-            Seen { run, exit_code: None, link, bridge: false, images: &images, record: &record, pause: None, failures: 0, drain: None };
+        let seen = Seen {
+            run,
+            exit_code: None,
+            link,
+            bridge: false,
+            images: &images,
+            record: &record,
+            pause: None,
+            failures: 0,
+            drain: None,
+        };
         assert_eq!(phase(None, &seen, false), Phase::Stopping);
         next(None, &seen)
     };
@@ -235,4 +244,140 @@ fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
     assert_eq!(leave(None, Link::Absent), Step::Forget);
     let stop = case(|c| (c.pod.wanted, c.run) = (Wanted::Stop, Some(PodState::Running)));
     assert_eq!(stop, (Step::Stop(testing::template().stop_grace), Phase::Stopping));
+}
+
+/// A pod of values, on which every step works at once.
+#[derive(Clone)]
+struct Model {
+    pod: Option<PodAssignment>,
+    template: PodTemplate,
+    record: Record,
+    run: Option<PodState>,
+    exit_code: Option<i32>,
+    link: Link,
+    bridge: bool,
+    image: bool,
+    drain: Option<Drain>,
+}
+
+impl Model {
+    fn next(&self, images: &LocalImages) -> Step {
+        let none = LocalImages::new();
+        let seen = Seen {
+            run: self.run,
+            exit_code: self.exit_code,
+            link: self.link,
+            bridge: self.bridge,
+            images: if self.image { images } else { &none },
+            record: &self.record,
+            pause: None,
+            failures: 0,
+            drain: self.drain,
+        };
+        next(self.pod.as_ref().map(|pod| Told { pod, template: &self.template }), &seen)
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Pull(_) => self.image = true,
+            Step::AwaitNetwork => self.bridge = true,
+            Step::Link => self.link = Link::Ready,
+            Step::Run => {
+                self.run = Some(PodState::Running);
+                self.record.asked = self.pod.as_ref().map(|pod| pod.restarts);
+                (self.record.halted, self.record.starting, self.record.failed) = (false, false, None);
+            }
+            Step::Stop(_) => (self.run, self.exit_code) = (Some(PodState::Stopped), Some(143)),
+            Step::Freeze(frozen) => self.run = Some(if *frozen { PodState::Frozen } else { PodState::Running }),
+            Step::Halt => (self.record.halted, self.record.failed) = (true, None),
+            Step::Look => self.drain = Some(Drain { elapsed: DRAIN_MIN, quiet: DRAIN_QUIET, looked: Duration::ZERO }),
+            Step::Remove => (self.run, self.record.starting) = (None, false),
+            Step::Unlink => self.link = Link::Absent,
+            Step::Rest | Step::Forget | Step::Wait(_) | Step::Fail(_) => {}
+        }
+    }
+
+    /// What must hold when nothing more is to be done.
+    fn is_settled(&self) -> bool {
+        let Some(pod) = self.pod.as_ref().filter(|pod| pod.wanted != Wanted::Stop) else {
+            return self.run.is_none() && self.link == Link::Absent;
+        };
+        let up = matches!(self.run, Some(PodState::Running | PodState::Frozen));
+        match (pod.wanted, pod.power) {
+            (Wanted::Drain, _) => !up,
+            (_, Power::Off) => !up && self.record.halted,
+            (_, Power::On) if up => self.run == Some(PodState::Running) && self.link == Link::Ready,
+            (_, Power::Frozen) if up => self.run == Some(PodState::Frozen),
+            _ => self.record.failed.is_some() || (self.run == Some(PodState::Stopped) && self.exit_code.is_some()),
+        }
+    }
+}
+
+/// Every state of the drivers and of the record that there can be.
+fn situations(pod: Option<PodAssignment>, restart: Restart) -> Vec<Model> {
+    let mut template = testing::template();
+    template.containers[0].restart = restart;
+    let record = Record { asked: Some(1), ..Record::new("c1".to_owned(), ContainerKind::App) };
+    let mut all = Vec::new();
+    for bits in 0..64u32 {
+        let bit = |n: u32| bits >> n & 1 == 1;
+        let failed = bit(5).then(|| Failure { message: "no".to_owned(), last_lines: Vec::new() });
+        let record = Record { halted: bit(3), starting: bit(4), failed, ..record.clone() };
+        for (run, link) in [
+            (None, Link::Absent),
+            (None, Link::Found),
+            (Some(PodState::Stopped), Link::Absent),
+            (Some(PodState::Stopped), Link::Ready),
+            (Some(PodState::Running), Link::Found),
+            (Some(PodState::Running), Link::Ready),
+            (Some(PodState::Frozen), Link::Ready),
+        ] {
+            let exit_code = (run == Some(PodState::Stopped) && bit(2)).then_some(1);
+            all.push(Model {
+                pod: pod.clone(),
+                template: template.clone(),
+                record: record.clone(),
+                run,
+                exit_code,
+                link,
+                bridge: bit(0) || run.is_some(),
+                image: bit(1),
+                drain: None,
+            });
+        }
+    }
+    all
+}
+
+#[test]
+fn from_wherever_it_begins_a_pod_comes_to_rest_as_it_was_told() {
+    let images = LocalImages::from([(testing::DIGEST.to_owned(), Arc::new(testing::image(Default::default())))]);
+    let mut told = vec![None];
+    for wanted in [Wanted::Run, Wanted::Drain, Wanted::Stop] {
+        for power in [Power::On, Power::Off, Power::Frozen] {
+            for restarts in [1, 2] {
+                told.push(Some(PodAssignment { wanted, power, restarts, ..testing::pod("c1", 5) }));
+            }
+        }
+    }
+    let mut tried = 0;
+    for pod in told {
+        for restart in [Restart::No, Restart::OnFailure, Restart::Always] {
+            for begin in situations(pod.clone(), restart) {
+                let (mut model, mut taken) = (begin, Vec::new());
+                loop {
+                    let step = model.next(&images);
+                    if matches!(step, Step::Rest | Step::Forget) {
+                        break;
+                    }
+                    model.take(&step);
+                    taken.push(step);
+                    assert!(taken.len() < 12, "it does not come to rest: {taken:?}");
+                }
+                assert!(model.is_settled(), "{pod:?} {restart:?} {taken:?} {:?} {:?}", model.run, model.record);
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(tried, 19 * 3 * 64 * 7);
 }

@@ -15,8 +15,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{collections::BTreeMap, net::{IpAddr, SocketAddr}, time::Duration};
-use store::Write;
-use wire::{identity::Subject, server::{ApiError, Body}};
+use wire::{identity::Subject, server::Body};
 
 /// How long a server's certificate is good for. It is renewed when it joins anew.
 pub const CERTIFICATE_DAYS: u64 = 365;
@@ -139,7 +138,7 @@ async fn remove(State(control): State<Control>, Path(name): Path<Name>, Query(qu
 }
 
 async fn list_tokens(State(control): State<Control>) -> Answer<Vec<Token>> {
-    Ok(Json(tokens::list(&control).await?))
+    Ok(Json(tokens::list(&control.world.now())))
 }
 
 async fn make_token(State(control): State<Control>, Body(grant): Body<Grant>) -> Answer<Token> {
@@ -148,8 +147,11 @@ async fn make_token(State(control): State<Control>, Body(grant): Body<Grant>) ->
 }
 
 async fn revoke_token(State(control): State<Control>, Path(id): Path<String>) -> Answer<Changed> {
-    tokens::revoke(&control, &id).await?;
-    Ok(Json(Changed { revision: 0, unchanged: false, summary: vec![format!("revoke token {id}")] }))
+    let changed = change(&control, false, |world| {
+        let key = tokens::find(world, &id)?;
+        Ok(Decision::saying(format!("revoke token {id}")).delete(world, key))
+    });
+    Ok(Json(changed.await?))
 }
 
 async fn join(
@@ -157,23 +159,20 @@ async fn join(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Body(request): Body<JoinRequest>,
 ) -> Answer<JoinAnswer> {
-    let (guard, spend) = tokens::spend(&control, &request.secret).await?;
+    tokens::spend(&control.world.now(), &request.secret)?;
     let address = request.address.unwrap_or_else(|| peer.ip().to_canonical());
     let subject = Subject::Server(request.name.clone());
     let valid = Duration::from_secs(CERTIFICATE_DAYS * 24 * 3600);
     let certificate = control.authority.sign(&request.csr, &subject, valid, &[address])?;
     let key_fingerprint = wire::identity::fingerprint(&certificate)?;
-    let number = next_number(&control).await?;
     let changed = change(&control, false, |world| {
-        let server = record(world, &request, (number, address, &key_fingerprint))?;
+        let (token, spend) = tokens::spend(world, &request.secret)?;
+        let server = record(world, &request, (address, &key_fingerprint))?;
         let mut decision = Decision::saying(format!("server {} joined", server.name))
             .put(world, key::of(key::SERVERS, &server.name), &server)?
-            .put(world, key::NEXT_SERVER.to_owned(), &(number + 1))?;
-        decision.guards.push(guard.clone());
-        decision.writes.push(match &spend {
-            Write::Put { key, value } => Write::Put { key: key.clone(), value: value.clone() },
-            Write::Delete { key } => Write::Delete { key: key.clone() },
-        });
+            .put(world, key::NEXT_SERVER.to_owned(), &(server.number + 1))?;
+        decision.guards.push(world.unchanged(&token));
+        decision.writes.push(spend);
         Ok(decision)
     });
     changed.await?;
@@ -184,15 +183,10 @@ async fn join(
     Ok(Json(JoinAnswer { server: server.as_ref().clone(), certificate, authority }))
 }
 
-async fn next_number(control: &Control) -> Result<u16, ApiError> {
-    let entry = control.store.get(key::NEXT_SERVER).await.map_err(tokens::failed)?;
-    Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()).unwrap_or(1))
-}
-
 fn record(
     world: &crate::world::World,
     request: &JoinRequest,
-    (number, address, key_fingerprint): (u16, IpAddr, &str),
+    (address, key_fingerprint): (IpAddr, &str),
 ) -> api::Result<ServerSpec> {
     let snapshot = &world.snapshot;
     if snapshot.servers.contains_key(&request.name) {
@@ -211,7 +205,7 @@ fn record(
     };
     Ok(ServerSpec {
         name: request.name.clone(),
-        number,
+        number: world.next_server,
         address,
         subnet,
         manager: false,

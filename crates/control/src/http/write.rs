@@ -3,10 +3,14 @@
 use crate::{Control, liveness, tokens::{encode, failed}, world::World};
 use api::{Error, Result, view::Changed};
 use serde::Serialize;
+use std::time::Duration;
 use store::{Commit, Guard, StoreError, Write};
 
 /// Times a change is thought over again because the store moved under it.
 const TRIES: usize = 20;
+
+/// Longest wait for the world to follow the store before a change is thought over again.
+const MIRROR_LAG: Duration = Duration::from_millis(200);
 
 /// What a decision comes to.
 #[derive(Default)]
@@ -64,7 +68,10 @@ pub async fn change(control: &Control, dry_run: bool, decide: impl Fn(&World) ->
                 control.look.wake();
                 return Ok(Changed { revision, unchanged: false, summary });
             }
-            Err(StoreError::Refused { .. }) => control.world.reaches(world.snapshot.revision + 1).await,
+            Err(StoreError::Refused { .. }) => {
+                let moved = control.world.reaches(world.snapshot.revision + 1);
+                let _ = tokio::time::timeout(MIRROR_LAG, moved).await;
+            }
             Err(error) => return Err(failed(error)),
         }
     }

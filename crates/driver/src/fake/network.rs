@@ -86,7 +86,11 @@ impl Network for FakeNetwork {
 
     fn traffic(&self, id: InstanceId) -> Result<(u64, u64)> {
         self.faults.enter("traffic", id)?;
-        if lock(&self.state).pods.contains_key(&id) { Ok((1_000, 2_000)) } else { Err(DriverError::fatal(format!("pod {id} has no link"))) }
+        if lock(&self.state).pods.contains_key(&id) {
+            Ok((1_000, 2_000))
+        } else {
+            Err(DriverError::fatal(format!("pod {id} has no link")))
+        }
     }
 
     fn clear(&self) -> Result<()> {

@@ -80,6 +80,8 @@ fn a_change_says_what_changed_and_nothing_else() {
     insta::assert_snapshot!(render_changes(&old, &new).unwrap(), @r"
     delete element inet roost peers { 192.168.0.2 }
     add element inet roost peers { 192.168.0.3 }
+    delete element inet roost homes { 192.168.0.2 . 10.88.2.0/24 }
+    add element inet roost homes { 192.168.0.3 . 10.88.3.0/24 }
     delete element inet roost entries { 02:52:53:54:00:02 : 0x52530002 }
     add element inet roost entries { 02:52:53:54:00:03 : 0x52530003 }
     flush chain inet roost tcp-2

@@ -230,7 +230,7 @@ pub fn reply_with_peer(port: u16, name: u16) {
 /// Asks such a server.
 pub fn say(protocol: Protocol, to: &str) -> String {
     if protocol == Protocol::Tcp {
-        let mut stream = TcpStream::connect_timeout(&to.parse().unwrap(), PATIENCE).unwrap();
+        let mut stream = TcpStream::connect_timeout(&to.parse().unwrap(), PATIENCE).unwrap_or_else(|e| panic!("tcp {to}: {e}"));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -8,7 +8,7 @@ use crate::{
 };
 use api::{
     Name,
-    plan::{JobPlan, Placement, Wanted},
+    plan::{JobPlan, Placement},
     server::Liveness,
     spec::{JobSpec, PlacementRules},
 };
@@ -24,14 +24,14 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// A group is where most of its instances are, servers that are lost or being drained aside.
+    /// A group is where most of its slots are, each where its newest instance is; servers that are lost or being drained
+    /// aside.
     pub fn of(look: &Look<'_>) -> Self {
         let mut counts: HashMap<&Name, BTreeMap<usize, usize>> = HashMap::new();
         for (job, spec) in &look.snapshot.jobs {
             let Some(group) = &spec.placement.group else { continue };
-            let plan = look.snapshot.job_plans.get(job);
-            let here = plan.iter().flat_map(|plan| plan.placements.iter()).filter(|placement| placement.placed >= spec.created);
-            for server in here.filter_map(|placement| stands(look, placement)) {
+            let Some(plan) = look.snapshot.job_plans.get(job) else { continue };
+            for server in newest(spec, plan).into_values().filter_map(|placement| stands(look, placement)) {
                 *counts.entry(group).or_default().entry(server).or_default() += 1;
             }
         }
@@ -68,9 +68,23 @@ impl Groups {
     }
 }
 
+/// The newest instance of each slot. While a group moves, the old ones no longer hold it; one that is on its way out for
+/// want of room does, until it is gone.
+fn newest<'p>(spec: &JobSpec, plan: &'p JobPlan) -> BTreeMap<u32, &'p Placement> {
+    let mut newest: BTreeMap<u32, &Placement> = BTreeMap::new();
+    let own = plan.placements.iter().filter(|placement| placement.placed >= spec.created && placement.slot <= spec.count);
+    for placement in own {
+        let best = newest.entry(placement.slot).or_insert(placement);
+        if best.id < placement.id {
+            *best = placement;
+        }
+    }
+    newest
+}
+
 /// The server an instance holds its group on.
 fn stands(look: &Look<'_>, placement: &Placement) -> Option<usize> {
-    let at = look.index(&placement.server).filter(|_| placement.wanted == Wanted::Run)?;
+    let at = look.index(&placement.server).filter(|_| !look.is_gone(placement, placement.wanted))?;
     let server = &look.servers[at];
     (server.liveness != Liveness::Lost && !server.spec.draining).then_some(at)
 }

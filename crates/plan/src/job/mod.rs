@@ -99,6 +99,7 @@ impl<'a> Draft<'a> {
     pub fn settle(&mut self, look: &Look<'_>, groups: &Groups) {
         self.plan.waiting.clear();
         self.needs.clear();
+        self.unplaced.clear();
         self.forget_predecessor();
         self.let_go(look);
         self.begin_rollout(look);

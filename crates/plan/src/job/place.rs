@@ -38,10 +38,11 @@ struct Work<'w, 'f> {
 
 /// Finds places. True when an upgrade failed for want of room, so that the draft has to be settled once more.
 pub(crate) fn place<'f>(draft: &mut Draft<'_>, look: &Look<'f>, fleet: &mut Fleet<'f>, groups: &mut Groups) -> bool {
-    let needs = std::mem::take(&mut draft.needs);
+    let mut needs = std::mem::take(&mut draft.needs);
     if needs.is_empty() {
         return false;
     }
+    needs.sort_by_key(|need| need.cause == Cause::Outdated);
     groups.settle(look, fleet, draft.spec);
     let request = request_of(look, groups, draft.spec, draft.target);
     let crowd = crowd_of(look, &draft.plan);
@@ -114,6 +115,10 @@ impl Work<'_, '_> {
 
     /// Finds a place for one slot. Gives the reason when that fails an upgrade.
     fn fill(&mut self, draft: &mut Draft<'_>, need: Need) -> Option<String> {
+        // Slots that have none come first. Once they answer, an upgrade goes on with those that do.
+        if need.cause == Cause::Outdated && self.placed.iter().any(|(_, _, cause)| *cause != Cause::Outdated) {
+            return None;
+        }
         let own: Vec<usize> = self.own.get(&need.slot).into_iter().flatten().map(|(_, server)| *server).collect();
         let shun = match need.cause {
             Cause::Failed => draft.former(need.slot).to_vec(),
@@ -126,6 +131,8 @@ impl Work<'_, '_> {
             Some(server) => self.put(draft, need, (server, &slot)),
             None => match need.cause {
                 Cause::Outdated | Cause::Unhealthy => return self.without_room(draft, &need, &slot),
+                // One that has to move and be upgraded as well holds up the upgrade.
+                Cause::Moved(_) if self.is_outdated(draft, need.slot) => return self.without_room(draft, &need, &slot),
                 Cause::Moved(_) => {}
                 _ => draft.unplaced.push(need.slot),
             },
@@ -199,7 +206,7 @@ impl Work<'_, '_> {
 
     /// No second instance fits beside the old one. If one fits once the old one is gone, the old one goes first.
     fn without_room(&mut self, draft: &mut Draft<'_>, need: &Need, slot: &Slot) -> Option<String> {
-        let outdated = need.cause == Cause::Outdated;
+        let outdated = need.cause != Cause::Unhealthy;
         if outdated && self.room_coming {
             return None;
         }
@@ -211,6 +218,11 @@ impl Work<'_, '_> {
             None => {}
         }
         None
+    }
+
+    fn is_outdated(&self, draft: &Draft<'_>, slot: u32) -> bool {
+        let own = self.own.get(&slot).into_iter().flatten();
+        own.copied().any(|(at, _)| draft.plan.placements[at].revision != draft.target)
     }
 
     fn fits_after(&mut self, draft: &Draft<'_>, old: (usize, usize), slot: &Slot) -> bool {
@@ -238,7 +250,7 @@ impl Work<'_, '_> {
         self.crowd.remove(server);
         draft.begun += 1;
         draft.notes.push(format!("{}/{}: no room for a second instance, so the old one stops first", draft.name, need.slot));
-        if need.cause == Cause::Outdated {
+        if need.cause != Cause::Unhealthy {
             draft.mark_batch(self.look.now);
             draft.unplaced.push(need.slot);
             return;

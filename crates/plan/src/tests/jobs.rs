@@ -17,7 +17,14 @@ fn three(commands: &str) -> World {
 #[test]
 fn six_instances_are_spread_over_three_servers() {
     let world = three("job web 6\nsettle");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/2 #2 s2 r1 Run Running
+    web/3 #3 s3 r1 Run Running
+    web/4 #4 s1 r1 Run Running
+    web/5 #5 s2 r1 Run Running
+    web/6 #6 s3 r1 Run Running
+    "#);
     assert_eq!(world.serving("web"), 6);
 }
 
@@ -63,7 +70,16 @@ fn a_lost_server_is_replaced_at_once_and_keeps_nothing_when_it_is_back() {
 #[test]
 fn what_finds_no_other_place_stays_planned_on_the_lost_server() {
     let mut world = three("job web 6 memory=8G\nsettle\nlose s2\nsettle");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/2 #2 s2 r1 Run Running
+    web/3 #3 s3 r1 Run Running
+    web/4 #4 s1 r1 Run Running
+    web/5 #5 s2 r1 Run Running
+    web/6 #6 s3 r1 Run Running
+    web/2 waits: 2 servers: not enough memory (largest free: 0B on s1; each instance asks for 8G); 1: lost
+    web/5 waits: 2 servers: not enough memory (largest free: 0B on s1; each instance asks for 8G); 1: lost
+    "#);
     assert_eq!(world.serving("web"), 4);
     world.run("back s2\nsettle");
     assert_eq!(world.serving("web"), 6);
@@ -88,9 +104,18 @@ fn a_silent_agent_or_an_unknown_server_moves_nothing() {
 #[test]
 fn draining_starts_the_replacement_first() {
     let mut world = three("job web 3\nsettle\ndrain s2\nlook");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/2 #2 s2 r1 Run Running
+    web/2 #4 s1 r1 Run Starting
+    web/3 #3 s3 r1 Run Running
+    "#);
     world.settle();
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/2 #4 s1 r1 Run Running
+    web/3 #3 s3 r1 Run Running
+    "#);
     world.run("undrain s2\nscale web 4\nsettle");
     assert_eq!(world.server_of("web/4").as_deref(), Some("s2"));
 }
@@ -99,9 +124,17 @@ fn draining_starts_the_replacement_first() {
 fn a_drain_without_room_elsewhere_leaves_the_instance_running() {
     let mut world = world("server s1 4G 4\nserver s2 4G 4\njob web 2 memory=3G\nsettle\ndrain s2\nsettle");
     assert_eq!(world.serving("web"), 2);
-    insta::assert_snapshot!(world.why("web/2"), @"");
+    insta::assert_snapshot!(world.why("web/2"), @r#"
+    web/2 runs on s2 at 10.0.2.3, healthy
+      placed 600ms ago: most free share, 100 %
+      s2 is draining
+      it has to leave (s2 is draining) and stays until there is another place: 1 server: not enough memory (largest free: 1G on s1; each instance asks for 3G); 1: draining
+    "#);
     world.run("scale web 1\nsettle\nscale web 2\nsettle");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/2 waits: 1 server: not enough memory (largest free: 1G on s1; each instance asks for 3G); 1: draining
+    "#);
 }
 
 #[test]
@@ -113,7 +146,10 @@ fn a_failed_instance_is_replaced_elsewhere_with_growing_pauses() {
     assert_eq!(world.plan("web").failures[0].count, 1);
     world.run("look\nlook\nfail web/1\nlook");
     assert_eq!(world.plan("web").failures[0].count, 2);
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #2 s2 r1 Stop -
+    web/1 waits: failed 2 times in a row: tried again after a pause of 500ms
+    "#);
     world.settle();
     assert!(world.plan("web").failures.is_empty(), "one that lives has put its failures behind it");
 }
@@ -133,9 +169,12 @@ fn one_that_always_fails_does_not_keep_the_cluster_busy() {
 #[test]
 fn an_unhealthy_instance_runs_until_its_replacement_serves() {
     let mut world = three("job web 1\nsettle\nsick web/1\nlook");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 #1 s1 r1 Run Running
+    web/1 #2 s2 r1 Run Starting
+    "#);
     world.settle();
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @"web/1 #2 s2 r1 Run Running");
 }
 
 #[test]
@@ -177,7 +216,21 @@ fn labels_lists_and_strangers_are_heeded() {
     let world = three(
         "job ssd 4 require=disk:ssd\njob listed 2 on=s2\njob db 1 on=s3\njob web 4 avoid=db\njob late 2 avoid=web,db\nsettle",
     );
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    db/1 #1 s3 r1 Run Running
+    late/1 #2 s1 r1 Run Running
+    late/2 #3 s2 r1 Run Running
+    listed/1 #4 s2 r1 Run Running
+    listed/2 #5 s2 r1 Run Running
+    ssd/1 #6 s1 r1 Run Running
+    ssd/2 #7 s3 r1 Run Running
+    ssd/3 #8 s1 r1 Run Running
+    ssd/4 #9 s3 r1 Run Running
+    web/1 waits: 2 servers: late is there, which web must not meet; 1: db is there, which web must not meet
+    web/2 waits: 2 servers: late is there, which web must not meet; 1: db is there, which web must not meet
+    web/3 waits: 2 servers: late is there, which web must not meet; 1: db is there, which web must not meet
+    web/4 waits: 2 servers: late is there, which web must not meet; 1: db is there, which web must not meet
+    "#);
 }
 
 #[test]
@@ -194,7 +247,11 @@ fn a_server_removed_from_the_cluster_takes_its_placements_along() {
     let mut world = three("job web 3\nsettle\ndelserver s2\nsettle");
     assert_eq!(world.serving("web"), 3);
     world.run("delserver s1\ndelserver s3\nsettle");
-    insta::assert_snapshot!(world.show(), @"");
+    insta::assert_snapshot!(world.show(), @r#"
+    web/1 waits: the cluster has no servers
+    web/2 waits: the cluster has no servers
+    web/3 waits: the cluster has no servers
+    "#);
 }
 
 #[test]

@@ -300,7 +300,10 @@ impl World {
         let proposal = propose(&self.snapshot, self.now, 0);
         let next = apply(&self.snapshot, &proposal);
         let again = propose(&next, self.now, 0);
-        assert!(again.is_empty(), "planning the result again gives {again:#?}\nafter {proposal:#?}");
+        if !again.is_empty() {
+            let then = show(&apply(&next, &again));
+            panic!("planning the result again changes it: {:?}\n{}---\n{}---\n{then}", again.notes, self.show(), show(&next));
+        }
         let complaints = check(&next);
         assert!(complaints.is_empty(), "{complaints:#?}\n{}", show(&next));
         for (name, plan) in &proposal.jobs {
@@ -379,13 +382,21 @@ impl World {
         panic!("it does not come to rest:\n{}", show(&self.snapshot));
     }
 
+    /// Nothing that was broken is any more.
+    pub fn heal(&mut self) {
+        self.bad.clear();
+        self.fates.clear();
+        self.agents();
+    }
+
     /// The instances of a job that answer.
     pub fn serving(&self, job: &str) -> usize {
         names(&self.snapshot).names.get(job).map_or(0, Vec::len)
     }
 
     pub fn plan(&self, job: &str) -> &JobPlan {
-        &self.snapshot.job_plans[job]
+        static NONE: JobPlan = JobPlan { placements: Vec::new(), waiting: Vec::new(), rollout: None, failures: Vec::new() };
+        self.snapshot.job_plans.get(job).map_or(&NONE, AsRef::as_ref)
     }
 
     /// Where a slot runs.

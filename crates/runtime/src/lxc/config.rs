@@ -55,8 +55,9 @@ fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("lxc.net.0.type", "none".to_owned()),
         ("lxc.namespace.share.net", facts.netns.display().to_string()),
         ("lxc.apparmor.profile", "unconfined".to_owned()),
-        ("lxc.console.path", "none".to_owned()),
-        ("lxc.console.logfile", "/proc/self/fd/1".to_owned()),
+        // No login terminals: the console goes to lxc-start's standard output, and so to the log.
+        ("lxc.tty.max", "0".to_owned()),
+        ("lxc.autodev", "1".to_owned()),
         ("lxc.init.uid", facts.uid.to_string()),
         ("lxc.init.gid", facts.gid.to_string()),
         ("lxc.signal.halt", container.stop_signal.to_string()),
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn on_v1_and_on_v2() {
-        insta::assert_snapshot!("v1", rendered(&container(), &Shape::V1 { mounts: Vec::new(), hybrid: true, swap: true }).unwrap());
+        insta::assert_snapshot!("v1", rendered(&container(), &Shape::V1 { mounts: Vec::new(), unified: None, swap: true }).unwrap());
         insta::assert_snapshot!("v2", rendered(&container(), &Shape::V2 { mount: "/sys/fs/cgroup".into() }).unwrap());
     }
 

@@ -15,7 +15,7 @@ use crate::{
     record::{ExitRecord, Order, write_json},
     sys,
 };
-use api::Name;
+use api::{Name, spec::ContainerKind};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signalfd::SignalFd,
@@ -61,6 +61,7 @@ pub struct Attending<'a> {
     /// Name and exit code of the container that ended first by itself, in a pod of several.
     first_end: Option<(Name, i32)>,
     stopping: bool,
+    killed: bool,
 }
 
 impl<'a> Attending<'a> {
@@ -84,6 +85,7 @@ impl<'a> Attending<'a> {
             silent_at: None,
             first_end: None,
             stopping: false,
+            killed: false,
         }
     }
 
@@ -259,6 +261,7 @@ impl<'a> Attending<'a> {
     fn kill_if_due(&mut self) {
         if self.kill_at.is_some_and(|at| base::env::instant() >= at) {
             self.signal(Some(libc::SIGKILL));
+            self.killed = true;
             self.thaw();
             self.kill_at = Some(base::env::instant() + KILL_AGAIN);
         }
@@ -297,7 +300,7 @@ impl<'a> Attending<'a> {
         let record = ExitRecord {
             started: Some(self.pod.started),
             ended: at,
-            exit_code: self.pod.containers.first().and_then(|c| c.exit_code).unwrap_or(137),
+            exit_code: self.exit_code(),
             message: shape.as_ref().ok().and_then(|shape| self.message(shape)),
         };
         write_json(&self.order.paths.exit(), &record)?;
@@ -307,6 +310,15 @@ impl<'a> Attending<'a> {
         }
         let _ = std::fs::remove_file(self.order.paths.run.join(SOCKET));
         Ok(())
+    }
+
+    /// The first container's. LXC's keeper does not pass on how a system ended: zero, unless we killed it.
+    fn exit_code(&self) -> i32 {
+        const KILLED: i32 = 128 + libc::SIGKILL;
+        if self.killed && self.order.pod.containers.iter().any(|c| c.kind == ContainerKind::System) {
+            return KILLED;
+        }
+        self.pod.containers.first().and_then(|c| c.exit_code).unwrap_or(KILLED)
     }
 
     /// What there is to say beyond the exit code.

@@ -28,7 +28,6 @@ fn rendered(container: &ContainerRun, shape: &Shape, leader: Option<i32>) -> Val
         hostname: "web-1",
         container,
         root: Path::new("/run/roost/pods/7/c/main/root"),
-        netns: Path::new("/run/netns/roost-7"),
         leader,
         etc: &[(PathBuf::from("/var/lib/roost/pods/7/c/main/etc/hosts"), "/etc/hosts")],
         mounts: &[(PathBuf::from("/srv/data"), "/data".to_owned(), true)],
@@ -43,7 +42,7 @@ fn rendered(container: &ContainerRun, shape: &Shape, leader: Option<i32>) -> Val
 fn v1() -> Shape {
     let mounts = ["cpu,cpuacct", "cpuset", "memory", "pids", "freezer"]
         .map(|names| (PathBuf::from("/sys/fs/cgroup").join(names), names.split(',').map(str::to_owned).collect()));
-    Shape::V1 { mounts: mounts.to_vec(), hybrid: true, swap: true }
+    Shape::V1 { mounts: mounts.to_vec(), unified: None, swap: true }
 }
 
 #[test]
@@ -60,8 +59,8 @@ fn a_second_container_in_a_user_namespace_on_v2() {
 
 #[test]
 fn limits_without_swap_accounting_leave_swap_alone() {
-    let Shape::V1 { mounts, hybrid, .. } = v1() else { unreachable!() };
-    let config = rendered(&container(), &Shape::V1 { mounts, hybrid, swap: false }, None);
+    let Shape::V1 { mounts, unified, .. } = v1() else { unreachable!() };
+    let config = rendered(&container(), &Shape::V1 { mounts, unified, swap: false }, None);
     assert_eq!(config["linux"]["resources"]["memory"], json!({ "limit": 64 << 20 }));
 }
 

@@ -141,7 +141,7 @@ impl Bed {
 
     /// Waits until the log holds this line.
     pub fn until_logged(&self, id: InstanceId, line: &str) {
-        until(&format!("{line:?} is logged, but there is {:?}", self.log(id, "main")), || {
+        until(&format!("{line:?} is logged by {id}"), || {
             self.log(id, "main").iter().any(|l| l == line)
         });
     }

@@ -192,7 +192,7 @@ fn many_layers_are_one_root() {
 fn containers_of_a_pod_share_network_names_and_end_together() {
     let bed = Bed::app();
     let mut pod = bed.pod("readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts; echo ready; sleep 0.3; exit 3");
-    let side = "readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts; readlink /proc/self/ns/pid; sleep 600";
+    let side = "readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts; trap 'exit 0' TERM; while :; do sleep 0.05; done";
     pod.containers.push(bed.container("side", side));
     let (code, message) = bed.run(&pod);
     assert_eq!(code, Some(3));
@@ -243,9 +243,9 @@ fn a_terminal_of_its_own_can_be_attached_to() {
 #[test]
 fn output_faster_than_anything_is_rotated_and_costs_the_shim_no_memory() {
     let bed = Bed::app();
-    let pod = bed.pod("yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 30000000; echo ready; sleep 600");
-    bed.rt().ensure(&pod).unwrap();
-    bed.until_logged(pod.id, "ready");
+    let pod = bed.pod(&format!("yes {} | head -c 25000000; touch /ready; sleep 600", "x".repeat(1000)));
+    let pid = bed.rt().ensure(&pod).unwrap().pid.unwrap();
+    until("all is written", || std::path::Path::new(&format!("/proc/{pid}/root/ready")).exists());
     let directory = bed.options.log_dir.join(pod.id.to_string());
     let mut names: Vec<_> = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

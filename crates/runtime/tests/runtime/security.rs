@@ -49,7 +49,7 @@ fn load_modules_or_leave_its_namespaces() {
 
 #[test]
 fn see_other_processes_or_hidden_files() {
-    let log = inside("ls -d /proc/[0-9]* | wc -l; cat /proc/kcore | wc -c; cat /proc/keys | wc -c; ls /sys/firmware | wc -l; readlink /proc/1/exe");
+    let log = inside("ls -d /proc/[0-9]* | wc -l; cat /proc/kcore 2>/dev/null | wc -c; cat /proc/keys | wc -c; ls /sys/firmware | wc -l; readlink /proc/1/exe");
     assert!(log[0].parse::<u32>().unwrap() <= 4, "{log:?}");
     assert_eq!(log[1..], ["0", "0", "0", "/bin/busybox"]);
 }
@@ -86,10 +86,8 @@ fn another_user_holds_nothing() {
 
 #[test]
 fn keep_open_files_of_ours() {
-    let log = inside("ls -l /proc/self/fd");
-    let fds = log.iter().filter(|l| l.contains(" -> ")).count();
     // Three streams and the directory being listed.
-    assert_eq!(fds, 4, "{log:?}");
+    assert_eq!(inside("ls /proc/self/fd"), ["0", "1", "2", "3"]);
 }
 
 #[test]

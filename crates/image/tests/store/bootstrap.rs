@@ -1,0 +1,95 @@
+//! Base systems from packages: with a program in mmdebstrap's place for what goes wrong, and once with mmdebstrap itself.
+
+use crate::bed::*;
+use api::{image::ImageProgress, spec::ContainerKind, view::BootstrapRequest};
+use driver::Images as _;
+use image::ContentStore;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex};
+use tempfile::TempDir;
+
+fn request(release: &str, include: &[&str], command: &[&str]) -> BootstrapRequest {
+    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    BootstrapRequest {
+        distribution: "debian".to_owned(),
+        release: release.to_owned(),
+        include: strings(include),
+        name: None,
+        command: strings(command),
+        server: None,
+    }
+}
+
+/// A store whose mmdebstrap is this script, on a machine with a source for bookworm only.
+fn with_script(script: &str) -> (ContentStore, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("root.tar"), Tar::new().dir("bin/").file("bin/sh", b"x").file("etc/hostname", b"secret").file("sbin/init", b"x").done()).unwrap();
+    fs::write(at("make"), format!("#!/bin/sh\ncd {}\n{script}\n", dir.path().display())).unwrap();
+    fs::set_permissions(at("make"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::create_dir(at("apt")).unwrap();
+    fs::write(at("apt/sources.list"), "deb http://mirror.test/debian bookworm main\n").unwrap();
+    let mut options = options(&at("images"));
+    options.mmdebstrap = at("make").into();
+    options.apt_sources = Some(at("apt"));
+    (ContentStore::open(options).unwrap(), dir)
+}
+
+fn leftovers(dir: &TempDir) -> Vec<PathBuf> {
+    fs::read_dir(dir.path().join("images/staging")).unwrap().map(|e| e.unwrap().path()).collect()
+}
+
+#[test]
+fn the_archive_is_taken_in_as_it_is_written_and_progress_told() {
+    let (store, dir) = with_script("printf '%s\\n' \"$@\" > args; echo 'I: running apt-get' >&2; mkdir $TMPDIR/work; cat root.tar");
+    let told = Mutex::new(Vec::new());
+    let tell = |p: ImageProgress| {
+        if let ImageProgress::Working { message } = p {
+            told.lock().unwrap().push(message);
+        }
+    };
+    let image = store.bootstrap(&request("bookworm", &["nginx-light"], &[]), &tell).unwrap();
+    assert_eq!(image.config.kind, ContainerKind::System, "an init is there");
+    assert!(top(&image, "bin/sh").exists() && !top(&image, "etc/hostname").exists());
+    assert!(told.lock().unwrap().contains(&"I: running apt-get".to_owned()));
+    let args = fs::read_to_string(dir.path().join("args")).unwrap();
+    assert!(args.contains("--include=nginx-light\nbookworm\n-\n/"), "{args}");
+    assert_eq!(leftovers(&dir), Vec::<PathBuf>::new());
+    let app = store.bootstrap(&request("bookworm", &[], &["nginx", "-g", "daemon off;"]), &quiet).unwrap();
+    assert_eq!((app.config.kind, &app.config.command[..]), (ContainerKind::App, &["nginx".to_owned(), "-g".to_owned(), "daemon off;".to_owned()][..]));
+    assert_eq!(app.layers, image.layers, "one content, one layer");
+}
+
+#[test]
+fn failures_are_told_in_the_programs_own_words() {
+    let (store, dir) = with_script("echo 'E: Unable to locate package nginx-lite' >&2; head -c 1000 root.tar; exit 2");
+    let error = store.bootstrap(&request("bookworm", &[], &[]), &quiet).unwrap_err().message;
+    assert!(error.contains("could not make debian/bookworm") && error.contains("Unable to locate package nginx-lite"), "{error}");
+    assert_eq!((store.list().unwrap().len(), leftovers(&dir).len()), (0, 0));
+    let error = store.bootstrap(&request("trixie", &[], &[]), &quiet).unwrap_err();
+    assert!(error.message.contains("no package source for debian trixie") && error.message.contains("bookworm"), "{error}");
+    assert!(!error.retryable);
+    assert!(store.bootstrap(&request("bookworm", &["a;b"], &[]), &quiet).is_err());
+}
+
+#[test]
+fn an_archive_that_is_not_taken_ends_the_program_too() {
+    let (store, dir) = with_script("cat root.tar | head -c 2048; head -c 2000000 /dev/zero | tr '\\0' x; echo $$ > pid; exec sleep 300");
+    let begun = base::env::instant();
+    let error = store.bootstrap(&request("bookworm", &[], &[]), &quiet).unwrap_err();
+    assert!(begun.elapsed().as_secs() < 60, "it must not wait for the program: {error}");
+    assert_eq!(leftovers(&dir), Vec::<PathBuf>::new());
+}
+
+#[test]
+#[ignore = "fetches some 40 MB of packages from this machine's own sources and takes about a minute"]
+fn a_real_base_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(options(&dir.path().join("images"))).unwrap();
+    let image = store.bootstrap(&request("bookworm", &["nginx-light"], &["/usr/sbin/nginx"]), &|p| eprintln!("{p:?}")).unwrap();
+    assert!(top(&image, "usr/sbin/nginx").is_file());
+    for absent in ["etc/hostname", "etc/resolv.conf", "dev/null", "usr/share/man/man1", "etc/apt/apt.conf.d/99mmdebstrap"] {
+        assert!(!top(&image, absent).exists(), "{absent}");
+    }
+    let layer = top(&image, "");
+    assert_eq!(tool("chroot", &[layer.to_str().unwrap(), "/usr/sbin/nginx", "-V"]), "");
+}
