@@ -116,7 +116,7 @@ pub enum StartError {
 impl Engine {
     /// Observes the server, then lives by what the ledger says. What runs is adopted, never restarted.
     pub async fn start(setup: Setup, changed: ChangedReceiver) -> Result<Self, StartError> {
-        let ledger = Ledger::open(setup.state_dir.join("agent"))?;
+        let ledger = Ledger::open(setup.state_dir.join("ledger"))?;
         let (told, records) = (ledger.assignment()?.map(Arc::new), ledger.records()?);
         let runtimes = setup.drivers.runtimes.iter().map(|runtime| (runtime.info(), runtime));
         let usable = runtimes.filter(|(info, _)| info.unavailable.is_none());

@@ -56,6 +56,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Pods handled at once.
     pub parallel: usize,
+    /// What the server has.
+    pub facts: ServerFacts,
     /// On a server that is no manager: root's socket there, a tunnel to the manager.
     pub tunnel_socket: Option<PathBuf>,
     /// When the manager says that this server is no member of the cluster: stop and remove everything, and forget.
@@ -97,13 +99,7 @@ pub enum AgentError {
 }
 
 /// Runs until the scope ends. Pods go on without it.
-pub async fn run(
-    options: Options,
-    drivers: Drivers,
-    changed: ChangedReceiver,
-    facts: ServerFacts,
-    scope: Scope,
-) -> Result<(), AgentError> {
+pub async fn run(options: Options, drivers: Drivers, changed: ChangedReceiver, scope: Scope) -> Result<(), AgentError> {
     let run_dir = options.run_dir.clone();
     std::fs::create_dir_all(&run_dir).map_err(|source| AgentError::Directory { path: run_dir, source })?;
     let listener = wire::server::bind(options.listen).await?;
@@ -120,7 +116,7 @@ pub async fn run(
     let serve = wire::server::serve_tls_on(router, listener, options.identity.clone(), scope.clone());
     scope.component("agent's API", async move { serve.await.map_err(|error| error.message) });
     tunnel(&options, &scope);
-    let session = session::Session { options, engine, facts };
+    let session = session::Session { options, engine };
     scope.component("session", session.run());
     scope.stopping().await;
     Ok(())

@@ -6,7 +6,6 @@ use api::{
     error::{Error, Kind, Result},
     path::{AGENT_ASSIGNMENT, AGENT_HELLO, AGENT_REPORT},
     report::Report,
-    server::ServerFacts,
 };
 use base::backoff::Backoff;
 use http::Method;
@@ -28,14 +27,15 @@ const REPORT_PERIOD: Duration = Duration::from_secs(5);
 /// The manager has so long to take a report, or it is taken for gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A manager that says for so long that this server is no member means it.
+const REFUSED: Duration = Duration::from_secs(3);
+
 /// Everything a session needs.
 pub struct Session {
     /// Whom to speak with, as whom.
     pub options: Options,
     /// What makes it true.
     pub engine: Engine,
-    /// What this server has.
-    pub facts: ServerFacts,
 }
 
 impl Session {
@@ -45,14 +45,23 @@ impl Session {
         let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
         // Kept between sessions: a stumble of the API is no death of the server.
         let mut heartbeat = None;
+        let (mut refused, mut said) = (None, String::new());
         loop {
             let begun = base::env::timer();
             let Err(error) = self.once(&client, &mut heartbeat).await;
-            tracing::warn!(%error, "session with the manager ended");
-            if error.kind == Kind::NotAllowed && self.options.forget_on_refusal {
+            let now = base::env::timer();
+            if error.message != said {
+                tracing::warn!(%error, "session with the manager ended");
+                said.clone_from(&error.message);
+            }
+            // One refusal may be the slip of a manager that has just started.
+            let since = *refused.get_or_insert(now);
+            if error.kind != Kind::NotAllowed {
+                refused = None;
+            } else if self.options.forget_on_refusal && now.saturating_duration_since(since) >= REFUSED {
                 self.engine.forget().await?;
             }
-            if base::env::timer().saturating_duration_since(begun) >= GOOD {
+            if now.saturating_duration_since(begun) >= GOOD {
                 backoff.reset();
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -60,7 +69,7 @@ impl Session {
     }
 
     async fn once(&self, client: &Client, heartbeat: &mut Option<Sender>) -> Result<std::convert::Infallible> {
-        let _: IgnoredAny = client.send(Method::POST, AGENT_HELLO, &self.facts).await?;
+        let _: IgnoredAny = client.send(Method::POST, AGENT_HELLO, &self.options.facts).await?;
         let key = Key::random();
         let path = format!("{AGENT_ASSIGNMENT}?generation={}", self.engine.generation());
         let headers = [(HEADER, key.to_hex())];

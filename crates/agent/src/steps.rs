@@ -143,6 +143,8 @@ fn leave(seen: &Seen<'_>, grace: Span) -> Step {
     match seen.run {
         Some(PodState::Running | PodState::Frozen) => stop(seen, grace),
         Some(PodState::Stopped) => Step::Remove,
+        // A start was tried, and may have left something half made that is not seen.
+        None if seen.record.asked.is_some() => Step::Remove,
         None if seen.link == Link::Absent => Step::Forget,
         None => Step::Unlink,
     }

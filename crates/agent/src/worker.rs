@@ -64,7 +64,7 @@ enum Action {
     Note,
     Fail(Option<api::Name>, String),
     Look,
-    Remove(Arc<dyn Runtime>),
+    Remove(Option<Arc<dyn Runtime>>),
     Unlink,
 }
 
@@ -195,7 +195,9 @@ fn action(inner: &Arc<Inner>, state: &State, id: InstanceId, step: &Step) -> Res
         Step::Freeze(frozen) => Action::Freeze(runtime(pod.record.kind)?, *frozen),
         Step::Fail(why) => Action::Fail(told()?.0.template.containers.first().map(|c| c.name.clone()), why.clone()),
         Step::Look => Action::Look,
-        Step::Remove => Action::Remove(runtime(pod.record.kind)?),
+        // What cannot run here has left nothing here.
+        Step::Remove if pod.seen.is_none() => Action::Remove(inner.runtime(pod.record.kind)),
+        Step::Remove => Action::Remove(Some(runtime(pod.record.kind)?)),
         Step::Unlink => Action::Unlink,
         Step::Halt | Step::Rest | Step::Forget | Step::Wait(_) | Step::AwaitNetwork => Action::Note,
     })
@@ -274,7 +276,10 @@ fn act(inner: &Inner, id: InstanceId, action: Action) -> Result<Done, DriverErro
         Action::Note => Done::Noted,
         Action::Fail(container, message) => Done::Failed(Failure { message, last_lines: last_lines(inner, id, container) }),
         Action::Look => Done::Connections(count(network, id)),
-        Action::Remove(runtime) => runtime.remove(id).map(|()| Done::Removed)?,
+        Action::Remove(runtime) => {
+            runtime.map_or(Ok(()), |runtime| runtime.remove(id))?;
+            Done::Removed
+        }
         Action::Unlink => network.remove_pod(id).map(|()| Done::Unlinked)?,
     })
 }
@@ -331,9 +336,9 @@ fn settle(inner: &Arc<Inner>, id: InstanceId, step: &Step, result: Result<Done, 
     let now = base::env::timer();
     let mut state = inner.lock();
     let begun = match result {
-        Ok(done) => settled(&mut state, id, step, done, now),
+        Ok(done) => settled(&mut state, id, (step, done), now),
         Err(error) => {
-            failed(&mut state, id, step, error, now);
+            failed(&mut state, id, (step, error), now);
             None
         }
     };
@@ -348,7 +353,7 @@ fn settle(inner: &Arc<Inner>, id: InstanceId, step: &Step, result: Result<Done, 
 }
 
 /// The step worked. When a run began: its number, and how many checks begin.
-fn settled(state: &mut State, id: InstanceId, step: &Step, done: Done, now: Instant) -> Option<(u64, usize)> {
+fn settled(state: &mut State, id: InstanceId, (step, done): (&Step, Done), now: Instant) -> Option<(u64, usize)> {
     let checks = match step {
         Step::Run => state.told(id).map(|told| health::trackers(told.template, false)).unwrap_or_default(),
         _ => Vec::new(),
@@ -373,14 +378,17 @@ fn settled(state: &mut State, id: InstanceId, step: &Step, done: Done, now: Inst
         Done::Connections(count) => pod.looked(count, now),
         Done::Noted => (pod.record.halted, pod.record.failed) = (true, None),
         Done::Failed(failure) => pod.record.failed = Some(failure),
-        Done::Removed => pod.saw(None, now),
+        Done::Removed => {
+            pod.saw(None, now);
+            (pod.record.asked, pod.record.starting) = (None, false);
+        }
         Done::Unlinked => (pod.netns, pod.linked) = (None, false),
     }
     None
 }
 
 /// The step failed: again later, or, when a start cannot work whatever happens, never.
-fn failed(state: &mut State, id: InstanceId, step: &Step, error: DriverError, now: Instant) {
+fn failed(state: &mut State, id: InstanceId, (step, error): (&Step, DriverError), now: Instant) {
     tracing::warn!(%id, ?step, %error, "step failed");
     let asked = state.told(id).map(|told| told.pod.restarts);
     let Some(pod) = state.pods.get_mut(&id) else { return };

@@ -125,3 +125,21 @@ pub enum ImageProgress {
         error: Error,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_normalised() {
+        let name = |text: &str| normalise(text).ok();
+        assert_eq!(name("web").as_deref(), Some("web:latest"));
+        assert_eq!(name("debian/bookworm").as_deref(), Some("debian/bookworm:latest"));
+        assert_eq!(name("127.0.0.1:5000/nginx").as_deref(), Some("127.0.0.1:5000/nginx:latest"));
+        assert_eq!(name("127.0.0.1:5000/nginx:1.29").as_deref(), Some("127.0.0.1:5000/nginx:1.29"));
+        assert_eq!(name("web@sha256:00").as_deref(), Some("web@sha256:00"));
+        for bad in ["", "a b", "../x", "/x", "x//y", "x:", "x:a:b", "-x", "x/;rm"] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+    }
+}

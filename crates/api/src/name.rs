@@ -157,3 +157,46 @@ impl fmt::Display for Target {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_dns_labels() {
+        for good in ["a", "web-1", "0", &"a".repeat(63)] {
+            assert!(Name::parse("server", good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", &"a".repeat(64)] {
+            let error = Name::parse("server", bad).unwrap_err();
+            assert!(error.message.contains("is not a server name"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn targets_as_typed() {
+        let shown = |text: &str| text.parse::<Target>().map(|target| target.to_string());
+        for text in ["c1", "s2:c1", "web/3", "s2:web/3"] {
+            assert_eq!(shown(text).unwrap(), text);
+        }
+        for bad in ["", ":", "s2:", "web/0", "web/-1", "web/x", "a:b:c"] {
+            assert!(shown(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_shown_as_typed(text in "[a-z0-9:/-]{1,20}") {
+            if let Ok(target) = text.parse::<Target>()
+                && !text.contains("/0") {
+                prop_assert_eq!(target.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn instance_ids_survive_a_round_trip(id in any::<u64>()) {
+            prop_assert_eq!(InstanceId(id).to_string().parse::<InstanceId>().unwrap(), InstanceId(id));
+        }
+    }
+}

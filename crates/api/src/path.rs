@@ -31,7 +31,8 @@
 //! | `GET/PUT /v1/instances/{id}/archive?path=` | tar |
 //! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
 //! | `GET /v1/blobs/{digest}` | bytes |
-//! | `POST /v1/images/{import,pull,bootstrap}`, `DELETE /v1/images/{digest}` | NDJSON of `image::ImageProgress` |
+//! | `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `DELETE /v1/images/{digest}` | |
 
 /// TCP port of the control plane's API, and UDP port of its heartbeats.
 pub const MANAGER_PORT: u16 = 7443;
@@ -43,6 +44,8 @@ pub const RUN_DIR: &str = "/run/roost";
 pub const STATE_DIR: &str = "/var/lib/roost";
 /// Directory of sandboxes: `<name>/<server>/run/roost/api.sock` is a sandbox server's socket as seen from the host.
 pub const SANDBOX_DIR: &str = "/var/lib/roost-sandbox";
+/// In a server of a sandbox: the network namespace of the machine around it, from where package sources can be reached.
+pub const OUTER_NETWORK: &str = "/run/outer-network";
 /// Socket on which root speaks to the control plane, from any server of the cluster.
 pub const SOCKET: &str = "/run/roost/api.sock";
 

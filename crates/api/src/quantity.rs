@@ -163,3 +163,66 @@ impl fmt::Display for Timestamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(text: &str) -> Option<u64> {
+        text.parse::<Bytes>().ok().map(|bytes| bytes.0)
+    }
+
+    #[test]
+    fn sizes_as_typed() {
+        assert_eq!(bytes("512M"), Some(512 << 20));
+        assert_eq!(bytes("2g"), Some(2 << 30));
+        assert_eq!(bytes("1.5G"), Some(3 << 29));
+        assert_eq!(bytes("64MiB"), Some(64 << 20));
+        assert_eq!(bytes("64MB"), Some(64 << 20));
+        assert_eq!(bytes("4096"), Some(4096));
+        for bad in ["", "12X", "-1", "M", "1.2.3M", "1e3", "99999999999999999999T", "0x10", "1 G"] {
+            assert_eq!(bytes(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans_and_cores_as_typed() {
+        let span = |text: &str| text.parse::<Span>().ok().map(|span| span.0);
+        assert_eq!(span("20"), Some(20_000));
+        assert_eq!(span("500ms"), Some(500));
+        assert_eq!(span("1.5m"), Some(90_000));
+        assert_eq!(span("5x"), None);
+        assert_eq!(span(""), None);
+        let cpu = |text: &str| text.parse::<Cpu>().ok().map(|cpu| cpu.0);
+        assert_eq!(cpu("0.5"), Some(500));
+        assert_eq!(cpu("2"), Some(2000));
+        assert_eq!(cpu("250m"), Some(250));
+        assert_eq!(cpu("0"), None);
+        assert_eq!(cpu("many"), None);
+    }
+
+    #[test]
+    fn shown_as_people_write_them() {
+        assert_eq!(Bytes(512 << 20).to_string(), "512M");
+        assert_eq!(Bytes(1_600_000).to_string(), "1.5M");
+        assert_eq!(Bytes(7).to_string(), "7B");
+        assert_eq!(Span::millis(1_800).to_string(), "1.8s");
+        assert_eq!(Span::seconds(7200).to_string(), "2h");
+        assert_eq!(Cpu(500).to_string(), "0.5");
+        assert_eq!(Timestamp(1_763_695_471_123).to_string(), "2025-11-21T03:24:31.123Z");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,24}") {
+            let _ = (text.parse::<Bytes>(), text.parse::<Span>(), text.parse::<Cpu>());
+        }
+
+        #[test]
+        fn whole_units_survive_a_round_trip(n in 1u64..1023, unit in prop::sample::select(vec!["K", "M", "G"])) {
+            let text = format!("{n}{unit}");
+            prop_assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -5,8 +5,16 @@ use std::ffi::OsString;
 /// Nouns that a verb may be glued to: `addjob`, `listjobs`.
 const NOUNS: &[&str] = &["job", "server", "image", "token", "pub"];
 /// Verbs that may be glued in front, and what they are called in the canonical form.
-const VERBS: &[(&str, &str)] =
-    &[("add", "add"), ("del", "delete"), ("list", "list"), ("set", "set"), ("show", "show"), ("scale", "scale"), ("upgrade", "upgrade"), ("rollback", "rollback")];
+const VERBS: &[(&str, &str)] = &[
+    ("add", "add"),
+    ("del", "delete"),
+    ("list", "list"),
+    ("set", "set"),
+    ("show", "show"),
+    ("scale", "scale"),
+    ("upgrade", "upgrade"),
+    ("rollback", "rollback"),
+];
 /// The irregular ones.
 const IRREGULAR: &[(&str, &[&str])] = &[
     ("ugradejob", &["job", "upgrade"]),

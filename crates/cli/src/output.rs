@@ -100,7 +100,8 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Pretty JSON with a line feed.
 pub fn json<T: Serialize>(value: &T) -> Result<String> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))?;
     Ok(text + "\n")
 }
 

@@ -24,7 +24,9 @@ impl FromStr for PortArg {
         let (ports, protocol) = match text.split_once('/') {
             Some((ports, "tcp")) => (ports, Protocol::Tcp),
             Some((ports, "udp")) => (ports, Protocol::Udp),
-            Some((_, other)) => return Err(Error::usage(format!("{other:?} is not a protocol: use tcp or udp, as in 53:53/udp"))),
+            Some((_, other)) => {
+                return Err(Error::usage(format!("{other:?} is not a protocol: use tcp or udp, as in 53:53/udp")));
+            }
             None => (text, Protocol::Tcp),
         };
         let (host, container) = ports.split_once(':').unwrap_or((ports, ports));

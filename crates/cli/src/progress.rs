@@ -54,7 +54,12 @@ impl Line {
 }
 
 /// Follows something until it is true, will not be, or the time is over. Ctrl-C ends the watching, not the change.
-pub async fn follow<T>(client: &Client, path: &str, (name, timeout): (&str, Duration), judge: impl Fn(&T) -> Standing) -> Result<(Option<T>, Duration)>
+pub async fn follow<T>(
+    client: &Client,
+    path: &str,
+    (name, timeout): (&str, Duration),
+    judge: impl Fn(&T) -> Standing,
+) -> Result<(Option<T>, Duration)>
 where
     T: serde::de::DeserializeOwned,
 {
@@ -80,7 +85,8 @@ where
 }
 
 fn late(name: &str, timeout: Duration) -> Error {
-    Error::not_placed(format!("{name} was not there after {} s; the change itself goes on", timeout.as_secs())).hint(format!("see: roost why {name}"))
+    Error::not_placed(format!("{name} was not there after {} s; the change itself goes on", timeout.as_secs()))
+        .hint(format!("see: roost why {name}"))
 }
 
 /// Is the job as asked for?
@@ -93,19 +99,26 @@ pub fn job(view: &JobView) -> Standing {
                 let why = rollout.message.clone().unwrap_or_else(|| "new instances were not healthy".to_owned());
                 return Standing::Never(rolled_back(view, rollout.from, &why));
             }
-            RolloutState::RollingBack => return Standing::Under { done: view.running, of: count, word: "rolling back".to_owned() },
+            RolloutState::RollingBack => {
+                return Standing::Under { done: view.running, of: count, word: "rolling back".to_owned() };
+            }
             RolloutState::Running | RolloutState::Done => {}
         }
     }
     let current = |v: &&ContainerView| v.wanted == Some(Wanted::Run) && v.revision == view.spec.revision;
     let ready = view.instances.iter().filter(current).filter(|v| serves(v)).count();
     let ready = u32::try_from(ready).unwrap_or(u32::MAX);
-    let settled = view.instances.len() == count as usize && rollout.is_none_or(|rollout| rollout.state == RolloutState::Done);
+    // After an upgrade the old instances may still be ending: nothing leads to them any more, so nobody has to wait for them.
+    let settled = match rollout {
+        Some(rollout) => rollout.state == RolloutState::Done,
+        None => view.instances.len() == count as usize,
+    };
     if ready == count && settled {
         return Standing::True;
     }
     if let (Some(waiting), true) = (view.waiting.first(), rollout.is_none()) {
-        let mut error = Error::not_placed(format!("cannot place {} of {count} instances of {}", view.waiting.len(), view.spec.name));
+        let mut error =
+            Error::not_placed(format!("cannot place {} of {count} instances of {}", view.waiting.len(), view.spec.name));
         error.details.clone_from(&waiting.reasons);
         return Standing::Never(error.hint(format!("see: roost why {}/{}", view.spec.name, waiting.slot)));
     }
@@ -119,7 +132,8 @@ pub fn job(view: &JobView) -> Standing {
 
 fn rolled_back(view: &JobView, from: u32, why: &str) -> Error {
     let name = &view.spec.name;
-    let mut error = Error::new(Kind::RolledBack, format!("{name} revision {}: {}", view.spec.revision, why.lines().next().unwrap_or(why)));
+    let mut error =
+        Error::new(Kind::RolledBack, format!("{name} revision {}: {}", view.spec.revision, why.lines().next().unwrap_or(why)));
     error.details = why.lines().skip(1).map(str::to_owned).collect();
     error.details.push(format!("rolled back to revision {from}, {}/{} healthy", view.running, view.spec.count));
     error

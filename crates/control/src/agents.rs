@@ -1,7 +1,11 @@
 //! Clients to the agents' own APIs, one for each server, made when first needed.
 
 use api::{Error, Name, Result, path, server::ServerSpec};
-use std::{collections::HashMap, net::SocketAddr, sync::{Mutex, PoisonError}};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+};
 use wire::{client::Client, identity::Identity};
 
 /// The clients.

@@ -1,7 +1,13 @@
 //! What happened, for people. A ring in memory: never an input to a decision.
 
-use api::{event::{Event, Noun}, quantity::Timestamp};
-use std::{collections::VecDeque, sync::{Mutex, PoisonError}};
+use api::{
+    event::{Event, Noun},
+    quantity::Timestamp,
+};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
 use tokio::sync::watch;
 
 /// Events kept. Older ones are gone.

@@ -2,7 +2,10 @@
 
 use api::{Name, key};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use store::{Commit, Guard, Revision, Store, StoreError, Write};
 
 /// Who leads, and the how manieth leader that is.

@@ -1,8 +1,20 @@
 //! Who is there: heartbeats in, liveness out. The rule itself is [`plan::liveness::decide`].
 
 use crate::{Control, ControlError};
-use api::{Name, Timestamp, event::Noun, path, quantity::Span, server::{Liveness, ServerSpec}};
-use std::{collections::HashMap, io::ErrorKind, net::SocketAddr, sync::{Mutex, PoisonError}, time::Duration};
+use api::{
+    Name, Timestamp,
+    event::Noun,
+    path,
+    quantity::Span,
+    server::{Liveness, ServerSpec},
+};
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use wire::heartbeat::{Key, Listener};
 
 /// How often the rule is applied: a small part of the silence that makes a server lost.

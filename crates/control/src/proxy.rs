@@ -1,7 +1,11 @@
 //! From what a user typed to the agent that has it.
 
 use crate::{Control, agents};
-use api::{Error, Name, Result, Snapshot, Target, plan::{Placement, Wanted}, server::ServerSpec};
+use api::{
+    Error, Name, Result, Snapshot, Target,
+    plan::{Placement, Wanted},
+    server::ServerSpec,
+};
 use wire::client::Client;
 
 /// The placement a target means: a lone container, an instance by slot, or the only instance of a job.
@@ -11,9 +15,9 @@ pub fn resolve<'a>(snapshot: &'a Snapshot, target: &Target) -> Result<(&'a Name,
     {
         return Err(crate::admit::container::no_server(snapshot, server));
     }
-    let of_name = snapshot.placements().filter(|(owner, placement)| {
-        **owner == target.name && target.slot.is_none_or(|slot| placement.slot == slot)
-    });
+    let of_name = snapshot
+        .placements()
+        .filter(|(owner, placement)| **owner == target.name && target.slot.is_none_or(|slot| placement.slot == slot));
     let mut found: Vec<_> =
         of_name.filter(|(_, placement)| target.server.as_ref().is_none_or(|server| placement.server == *server)).collect();
     // During a replacement a slot has two instances: the one that serves is meant, else the newest.

@@ -92,7 +92,9 @@ pub fn spend(world: &World, secret: &str) -> Result<(String, Write)> {
 
 /// A value as stored.
 pub fn encode<T: Serialize>(value: &T) -> Result<bytes::Bytes> {
-    serde_json::to_vec(value).map(Into::into).map_err(|error| Error::failed(format!("a value cannot be written as JSON: {error}")))
+    serde_json::to_vec(value)
+        .map(Into::into)
+        .map_err(|error| Error::failed(format!("a value cannot be written as JSON: {error}")))
 }
 
 /// A store's error for a person.

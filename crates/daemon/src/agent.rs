@@ -4,7 +4,10 @@ use crate::{config, daemon, machine, names};
 use agent::Drivers;
 use api::{Error, Kind, Result, path, spec::ContainerKind};
 use base::supervise::Scope;
-use driver::{DriverError, Network, Runtime, runtime::{Inspect, PodChanged}};
+use driver::{
+    DriverError, Network, Runtime,
+    runtime::{Inspect, PodChanged},
+};
 use std::{
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
@@ -77,9 +80,13 @@ pub fn run() -> Result<()> {
     config::directory(&PathBuf::from(path::RUN_DIR))?;
     let (changed, receiver) = agent::changed();
     let runtimes = build(changed)?;
-    let facts = machine::facts();
-    let inspect: Arc<dyn Inspect> = Arc::new(runtime::Inspector::new(options()).map_err(|error| failed("the runtime")(error.into()))?);
-    let images = image::ContentStore::open(image::Options::new(config::state("images"), own("unpack")));
+    let inspect: Arc<dyn Inspect> =
+        Arc::new(runtime::Inspector::new(options()).map_err(|error| failed("the runtime")(error.into()))?);
+    let outer = Some(PathBuf::from(path::OUTER_NETWORK)).filter(|path| path.exists());
+    let images = image::ContentStore::open(image::Options {
+        network: outer,
+        ..image::Options::new(config::state("images"), own("unpack"))
+    });
     let images = Arc::new(images.map_err(failed("the image store"))?);
     let network = network()?;
     debug_assert!(runtimes.iter().any(|runtime| runtime.info().kind == ContainerKind::App));
@@ -91,13 +98,14 @@ pub fn run() -> Result<()> {
         run_dir: PathBuf::from(path::RUN_DIR),
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, path::AGENT_PORT)),
         parallel: parallel(),
+        facts: machine::facts(),
         tunnel_socket: (!config.manager).then(|| PathBuf::from(path::SOCKET)),
         forget_on_refusal: true,
     };
     daemon::serve("agent", |scope: Scope| async move {
         let names = names::answer(config.domain, &scope);
         let drivers = Drivers { runtimes, inspect, network, images, names };
-        let ended = agent::run(options, drivers, receiver, facts, scope).await;
+        let ended = agent::run(options, drivers, receiver, scope).await;
         ended.map_err(|error| Error::from_chain(Kind::Failed, "the agent ended", &error))
     })
 }

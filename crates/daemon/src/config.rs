@@ -53,7 +53,9 @@ pub fn load() -> Result<Option<Config>> {
     };
     let config: Config = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
     if config.format > api::FORMAT_VERSION {
-        return Err(Error::failed(format!("{} was written by a newer Roost", file().display())).hint("install that version again"));
+        return Err(
+            Error::failed(format!("{} was written by a newer Roost", file().display())).hint("install that version again")
+        );
     }
     Ok(Some(config))
 }

@@ -1,6 +1,9 @@
 //! `roost daemon`: supervises the manager and the agent; and what their processes have in common.
 
-use crate::{config, supervisor::{self, Child}};
+use crate::{
+    config,
+    supervisor::{self, Child},
+};
 use api::{Error, Result, path};
 use base::supervise::Scope;
 use std::{ffi::OsString, fs, future::Future, io::Write, os::fd::AsRawFd, path::Path};
@@ -59,7 +62,8 @@ pub fn run() -> Result<()> {
     let config = config::require()?;
     config::directory(Path::new(path::RUN_DIR))?;
     let _lock = lock()?;
-    let own = std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
+    let own =
+        std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
     let child = |name: &'static str| Child { name, argv: vec![own.clone().into_os_string(), OsString::from(name)] };
     let mut children = Vec::new();
     if config.manager {

@@ -26,8 +26,18 @@ fn findings() -> Vec<Finding> {
         finding(true, true, "cgroups", machine::cgroups()),
         finding(has("overlay"), true, "overlay", either(has("overlay"), "in the kernel", "load the kernel module overlay")),
         finding(has("nftables"), true, "nftables", either(has("nftables"), "nft is installed", "install the package nftables")),
-        finding(has("lxc"), false, "system containers", either(has("lxc"), "lxc is installed", "install the package lxc to run them")),
-        finding(has("bootstrap"), false, "image bootstrap", either(has("bootstrap"), "mmdebstrap is installed", "install the package mmdebstrap")),
+        finding(
+            has("lxc"),
+            false,
+            "system containers",
+            either(has("lxc"), "lxc is installed", "install the package lxc to run them"),
+        ),
+        finding(
+            has("bootstrap"),
+            false,
+            "image bootstrap",
+            either(has("bootstrap"), "mmdebstrap is installed", "install the package mmdebstrap"),
+        ),
     ];
     if root {
         let network = agent::network();

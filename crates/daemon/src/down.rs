@@ -31,7 +31,8 @@ pub fn run() -> Result<u8> {
 pub fn leave() -> Result<u8> {
     let config = config::require()?;
     if config.manager {
-        return Err(Error::conflict(format!("{} is the cluster's manager", config.name)).hint("end the whole cluster: roost down on each server"));
+        return Err(Error::conflict(format!("{} is the cluster's manager", config.name))
+            .hint("end the whole cluster: roost down on each server"));
     }
     let identity = Identity::load(&config::identity())?;
     let asked = crate::up::block_on(async {
@@ -81,14 +82,20 @@ fn clear() -> Result<()> {
         }
         Err(error) => note("containers", Err(error.message)),
     }
-    note("network", agent::network().map_err(|error| error.message).and_then(|network| network.clear().map_err(|error| error.message)));
+    note(
+        "network",
+        agent::network().map_err(|error| error.message).and_then(|network| network.clear().map_err(|error| error.message)),
+    );
     note("cgroups", agent::remove_cgroups());
     for dir in [path::RUN_DIR, path::STATE_DIR] {
         note(dir, remove(Path::new(dir)));
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(Error { details: problems, ..Error::failed("not everything of Roost could be removed") }.hint("repeat: roost down")),
+        false => {
+            Err(Error { details: problems, ..Error::failed("not everything of Roost could be removed") }
+                .hint("repeat: roost down"))
+        }
     }
 }
 
@@ -121,7 +128,8 @@ fn is_mount(dir: &Path) -> bool {
 
 /// Nothing of ours is mounted below our directories any more, whatever a crash left; deepest first.
 fn unmount_below(dir: &Path) {
-    let mut below: Vec<_> = mounts().into_iter().filter(|mount| Path::new(mount) != dir && Path::new(mount).starts_with(dir)).collect();
+    let mut below: Vec<_> =
+        mounts().into_iter().filter(|mount| Path::new(mount) != dir && Path::new(mount).starts_with(dir)).collect();
     below.sort_by_key(|mount| std::cmp::Reverse(mount.len()));
     for mount in below {
         let _ = nix::mount::umount2(mount.as_str(), nix::mount::MntFlags::MNT_DETACH);

@@ -1,17 +1,26 @@
 //! `roost join`: this machine becomes a server of a cluster that there is.
 
-use crate::{Join, config::{self, Config}, machine, say, up};
+use crate::{
+    Join,
+    config::{self, Config},
+    machine, say, up,
+};
 use api::{
     Error, Result, path,
     view::{JoinAnswer, JoinRequest, Version},
 };
 use std::path::Path;
-use wire::{client::Client, identity::{self, Identity}, token::JoinToken};
+use wire::{
+    client::Client,
+    identity::{self, Identity},
+    token::JoinToken,
+};
 
 /// Runs it.
 pub fn run(request: Join) -> Result<u8> {
     if let Some(config) = config::load()? {
-        return Err(Error::conflict(format!("this machine is server {} of a cluster already", config.name)).hint("leave it first: roost leave"));
+        return Err(Error::conflict(format!("this machine is server {} of a cluster already", config.name))
+            .hint("leave it first: roost leave"));
     }
     let token: JoinToken = request.token.parse()?;
     let started = base::env::instant();
@@ -61,7 +70,9 @@ async fn join(request: &Join, token: &JoinToken) -> Result<(Config, ipnet::Ipv4N
 
 fn subnet(request: &Join) -> Result<Option<ipnet::Ipv4Net>> {
     let Some(text) = &request.subnet else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Error::usage(format!("{text:?} is not a subnet: write an address and a prefix, as in 10.0.4.0/24")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Error::usage(format!("{text:?} is not a subnet: write an address and a prefix, as in 10.0.4.0/24")))
 }
 
 fn labels(request: &Join) -> Result<std::collections::BTreeMap<String, String>> {

@@ -1,9 +1,6 @@
 //! What this machine is and has.
 
-use api::{
-    Bytes, Cpu, Error, Name, Result,
-    server::ServerFacts,
-};
+use api::{Bytes, Cpu, Error, Name, Result, server::ServerFacts};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -12,7 +9,8 @@ use std::{
 
 /// The host name as a server's name: what cannot be part of one becomes a hyphen.
 pub fn host_name() -> Result<Name> {
-    let host = nix::unistd::gethostname().map_err(|error| Error::failed(format!("this machine's host name cannot be read: {error}")))?;
+    let host =
+        nix::unistd::gethostname().map_err(|error| Error::failed(format!("this machine's host name cannot be read: {error}")))?;
     let host = host.to_string_lossy().to_ascii_lowercase();
     let label: String =
         host.split('.').next().unwrap_or_default().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
@@ -55,11 +53,14 @@ pub fn cgroups() -> &'static str {
 
 /// Is there such a program?
 pub fn program(name: &str) -> bool {
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(name).exists())
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(name).exists())
 }
 
 fn file_system(name: &str) -> bool {
-    fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.lines().any(|line| line.split_whitespace().last() == Some(name)))
+    fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().last() == Some(name)))
 }
 
 /// Things this machine can do, by the words people know them by.

@@ -3,7 +3,12 @@
 use crate::{config, daemon};
 use api::{Error, Kind, Result, path};
 use base::supervise::Scope;
-use std::{fs, net::{Ipv4Addr, SocketAddr}, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 use store::embedded::Embedded;
 use wire::identity::{Authority, Identity};
 

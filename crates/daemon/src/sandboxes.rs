@@ -1,7 +1,11 @@
 //! `roost sandbox`: a cluster of several servers on this machine, made of namespaces and of this same binary.
 
 use crate::{SandboxRequest, say, up::block_on};
-use api::{Error, Result, path, server::Liveness, view::{ServerView, Token}};
+use api::{
+    Error, Result, path,
+    server::Liveness,
+    view::{ServerView, Token},
+};
 use sandbox::{Options, Sandbox, SandboxError};
 use std::{
     ffi::OsString,
@@ -92,7 +96,8 @@ fn words(line: &str) -> Vec<OsString> {
 }
 
 fn populate(sandbox: &Sandbox, servers: u16) -> Result<()> {
-    let own = std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
+    let own =
+        std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
     let own = own.display().to_string();
     for n in 1..=servers {
         sandbox.set_boot(&format!("s{n}"), &[OsString::from(&own), OsString::from("daemon")]).map_err(failed)?;
@@ -105,7 +110,8 @@ fn populate(sandbox: &Sandbox, servers: u16) -> Result<()> {
     let joining: Vec<_> = (2..=servers)
         .map(|n| {
             let server = format!("s{n}");
-            start(sandbox, &server, words(&format!("{own} join {token} --name {server} --advertise 10.200.0.{n}"))).map(|child| (server, child))
+            start(sandbox, &server, words(&format!("{own} join {token} --name {server} --advertise 10.200.0.{n}")))
+                .map(|child| (server, child))
         })
         .collect::<Result<_>>()?;
     for (server, child) in joining {
@@ -162,7 +168,8 @@ fn list(json: bool) -> Result<()> {
     println!("{:<12}{:<8}{:<8}{:<14}PID", "SANDBOX", "SERVER", "STATE", "ADDRESS");
     for sandbox in all {
         for server in &sandbox.servers {
-            let state = serde_json::to_value(server.state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+            let state =
+                serde_json::to_value(server.state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
             let pid = server.init.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
             println!("{:<12}{:<8}{state:<8}{:<14}{pid}", sandbox.name, server.name, server.address.to_string());
         }

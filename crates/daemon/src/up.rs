@@ -1,6 +1,10 @@
 //! `roost up`: this machine becomes a cluster of one server.
 
-use crate::{Up, config::{self, Config}, daemon, machine, manager, say};
+use crate::{
+    Up,
+    config::{self, Config},
+    daemon, machine, manager, say,
+};
 use api::{
     Error, Kind, Name, Result, Timestamp, path,
     server::{Liveness, ServerSpec},
@@ -16,7 +20,10 @@ use std::{
     time::Duration,
 };
 use store::embedded::Embedded;
-use wire::{client::Client, identity::{Authority, Subject}};
+use wire::{
+    client::Client,
+    identity::{Authority, Subject},
+};
 
 /// How long a server's certificate is good for.
 const CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -43,9 +50,17 @@ pub fn run(request: Up) -> Result<u8> {
     }
     start()?;
     let server = block_on(wait(&config))?;
-    say(&format!("cluster \"{}\" is up   manager and agent on {} ({}), state in {}", request.cluster, config.name, config.address, path::STATE_DIR));
+    say(&format!(
+        "cluster \"{}\" is up   manager and agent on {} ({}), state in {}",
+        request.cluster,
+        config.name,
+        config.address,
+        path::STATE_DIR
+    ));
     eprintln!("  containers get {}, names end in .{}", server.spec.subnet, config.domain);
-    eprintln!("  next: roost run -d web <image> -p 8080:80        add a server: roost token create, then there: roost join <token>");
+    eprintln!(
+        "  next: roost run -d web <image> -p 8080:80        add a server: roost token create, then there: roost join <token>"
+    );
     Ok(0)
 }
 
@@ -89,14 +104,19 @@ fn specs(request: &Up, (name, address): (&Name, IpAddr)) -> Result<(ClusterSpec,
         .parse()
         .map_err(|_| Error::usage(format!("{:?} is not a range of addresses: write one as 10.0.0.0/16", request.range)))?;
     if range.prefix_len() >= request.prefix || request.prefix > 29 {
-        return Err(Error::usage(format!("servers cannot get a /{} each out of {range}: use a prefix of {} to 29", request.prefix, range.prefix_len() + 1)));
+        return Err(Error::usage(format!(
+            "servers cannot get a /{} each out of {range}: use a prefix of {} to 29",
+            request.prefix,
+            range.prefix_len() + 1
+        )));
     }
     if request.domain.is_empty() || request.domain.split('.').any(|label| Name::parse("domain", label).is_err()) {
         return Err(Error::usage(format!("{:?} is not a domain: use labels of a-z, 0-9 and -, as in internal", request.domain)));
     }
     // The first subnet stays free, so that server 1 gets x.y.1.0/24: numbers of servers and subnets agree.
     let subnets = range.subnets(request.prefix).map_err(|error| Error::usage(error.to_string()))?;
-    let subnet = subnets.clone().nth(1).or_else(|| subnets.clone().next()).ok_or_else(|| Error::usage("the range has no room"))?;
+    let subnet =
+        subnets.clone().nth(1).or_else(|| subnets.clone().next()).ok_or_else(|| Error::usage("the range has no room"))?;
     let now = Timestamp(base::env::now_millis());
     let cluster = ClusterSpec {
         name: request.cluster.clone(),
@@ -137,7 +157,8 @@ pub fn start() -> Result<()> {
     config::directory(&config::state("log"))?;
     let log = File::options().create(true).append(true).open(config::state("log/daemon.log"));
     let log = log.map_err(|error| Error::failed(format!("cannot write the daemon's log: {error}")))?;
-    let own = std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
+    let own =
+        std::env::current_exe().map_err(|error| Error::failed(format!("this program's own path cannot be found: {error}")))?;
     let mut command = Command::new(own);
     command.arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
     // SAFETY: setsid is async-signal-safe and touches nothing of the parent.

@@ -21,6 +21,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
+    time::Duration,
 };
 
 /// Most further packages in one request.
@@ -31,6 +32,9 @@ const KEPT_LINES: usize = 8;
 const MAX_LINE: u64 = 4096;
 /// Tables of releases by distribution, from Debian's package distro-info-data; consulted when they are there.
 const RELEASE_TABLES: &str = "/usr/share/distro-info";
+/// How long the program may take to end after its archive was not taken.
+const GRACE_CHECKS: u32 = 40;
+const GRACE_STEP: Duration = Duration::from_millis(50);
 const DISTRIBUTIONS: [&str; 2] = ["debian", "ubuntu"];
 
 /// Left out of the image: what describes this machine or the making of the image.
@@ -51,19 +55,27 @@ pub fn bootstrap(store: &ContentStore, request: &BootstrapRequest, progress: Pro
     let layer = std::thread::scope(|scope| {
         let reader = scope.spawn(|| relay(errors, progress));
         let layer = root::layer(&work, Filter::new(output), &what, Keep::Compressed);
-        making.kill_if_storing_failed(&layer);
+        if layer.is_err() {
+            making.stop();
+        }
         last = reader.join().unwrap_or_default();
         layer
     });
-    // That it failed explains why its archive is not whole.
-    making.succeeded(&last, &what)?;
-    root::finish(&work, layer?, &request.command)
+    // That it failed by itself explains why its archive is not whole; that it was killed does not.
+    match (making.succeeded(&last, &what), layer) {
+        (Ok(()), layer) => root::finish(&work, layer?, &request.command),
+        (Err(_), Err(error)) if making.killed => Err(error),
+        (Err(error), _) => Err(error),
+    }
 }
 
 fn validate(request: &BootstrapRequest, tables: &Path) -> Result<()> {
     let (distribution, release) = (request.distribution.as_str(), request.release.as_str());
     if !DISTRIBUTIONS.contains(&distribution) {
-        return Err(Error::request(format!("unknown distribution {distribution:?}: {} can be made", DISTRIBUTIONS.join(" and "))));
+        return Err(Error::request(format!(
+            "unknown distribution {distribution:?}: {} can be made",
+            DISTRIBUTIONS.join(" and ")
+        )));
     }
     if !name::is_release(release) {
         return Err(Error::request(format!("{release:?} is not the code name of a release, as bookworm is")));
@@ -74,7 +86,10 @@ fn validate(request: &BootstrapRequest, tables: &Path) -> Result<()> {
         return Err(Error::request(format!("{release} is a release of {other}, not of {distribution}")));
     }
     if request.include.len() > MAX_PACKAGES {
-        return Err(Error::request(format!("{} packages are too many: at most {MAX_PACKAGES} can be included", request.include.len())));
+        return Err(Error::request(format!(
+            "{} packages are too many: at most {MAX_PACKAGES} can be included",
+            request.include.len()
+        )));
     }
     match request.include.iter().find(|package| !name::is_package(package)) {
         Some(bad) => Err(Error::request(format!("{bad:?} is not the name of a package: lower-case letters, digits and +-. are"))),
@@ -134,9 +149,21 @@ fn arguments(request: &BootstrapRequest, mirrors: &[PathBuf]) -> Vec<OsString> {
     args
 }
 
+/// `unshare`, in the network namespace when one is given. Both programs become the next one, so that the child stays one process.
+fn enter(network: Option<&Path>) -> Command {
+    let Some(network) = network else { return Command::new("unshare") };
+    let mut option = OsString::from("--net=");
+    option.push(network);
+    let mut command = Command::new("nsenter");
+    command.arg(option).args(["--", "unshare"]);
+    command
+}
+
 /// The running program. Ended, with everything it started, when dropped.
 struct Making {
     child: Child,
+    /// By us.
+    killed: bool,
 }
 
 impl Making {
@@ -147,7 +174,7 @@ impl Making {
         let temporary = work.staging.path();
         fs::create_dir(&temporary).map_err(on("make directory", &temporary))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        let child = Command::new("unshare")
+        let child = enter(work.store.options().network.as_deref())
             .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL", "--"])
             .arg(program)
             .args(arguments(request, mirrors))
@@ -160,7 +187,7 @@ impl Making {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(on("start", Path::new("unshare")))?;
-        Ok(Self { child })
+        Ok(Self { child, killed: false })
     }
 
     fn streams(&mut self) -> Result<(impl Read + use<>, ChildStderr)> {
@@ -168,15 +195,20 @@ impl Making {
         Ok((self.child.stdout.take().ok_or_else(lost)?, self.child.stderr.take().ok_or_else(lost)?))
     }
 
-    /// When its archive could not be stored there is no point in going on; when the archive ended too soon, it has ended
-    /// by itself and says why.
-    fn kill_if_storing_failed<T>(&mut self, layer: &Result<T>) {
-        if !matches!(layer, Ok(_) | Err(Error::Content(_) | Error::Elsewhere(_))) {
-            let _ended = self.child.kill();
+    /// After its archive was not taken there is no point in going on. But when it failed by itself, which is why the
+    /// archive was not whole, it gets the time to say so.
+    fn stop(&mut self) {
+        for _ in 0..GRACE_CHECKS {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(GRACE_STEP);
         }
+        // It may have ended just now; then there is nothing to kill.
+        self.killed = self.child.kill().is_ok();
     }
 
-    fn succeeded(mut self, last: &VecDeque<String>, what: &str) -> Result<()> {
+    fn succeeded(&mut self, last: &VecDeque<String>, what: &str) -> Result<()> {
         let status = self.child.wait().map_err(|source| Error::Io { what: "cannot wait for mmdebstrap".to_owned(), source })?;
         if status.success() {
             return Ok(());
@@ -184,8 +216,10 @@ impl Making {
         if status.code() == Some(127) {
             return Err(Error::request("mmdebstrap is not installed: install Debian's package mmdebstrap"));
         }
-        let errors: Vec<&str> = last.iter().map(String::as_str).filter(|l| l.starts_with("E: ") || l.starts_with("Err:")).collect();
-        let why = if errors.is_empty() { last.back().map_or("it said nothing", String::as_str).to_owned() } else { errors.join("; ") };
+        let errors: Vec<&str> =
+            last.iter().map(String::as_str).filter(|l| l.starts_with("E: ") || l.starts_with("Err:")).collect();
+        let why =
+            if errors.is_empty() { last.back().map_or("it said nothing", String::as_str).to_owned() } else { errors.join("; ") };
         Err(Error::Elsewhere(format!("mmdebstrap could not make {what} ({status}): {why}")))
     }
 }

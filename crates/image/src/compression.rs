@@ -15,8 +15,7 @@ pub enum Compression {
 }
 
 /// First bytes of formats that are known and not taken, with their names.
-const OTHERS: [(&[u8], &str); 4] =
-    [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"), (b"PK\x03\x04", "zip"), (b"hsqs", "squashfs")];
+const OTHERS: [(&[u8], &str); 4] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"), (b"PK\x03\x04", "zip"), (b"hsqs", "squashfs")];
 
 impl Compression {
     /// From the first bytes (at least six, when there are so many).
@@ -28,7 +27,9 @@ impl Compression {
             return Ok(Self::Zstd);
         }
         match OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
-            Some((_, name)) => Err(Error::content(format!("the archive is in {name} form: give it as tar, plain or compressed by gzip or zstd"))),
+            Some((_, name)) => {
+                Err(Error::content(format!("the archive is in {name} form: give it as tar, plain or compressed by gzip or zstd")))
+            }
             None => Ok(Self::Plain),
         }
     }
@@ -101,7 +102,9 @@ const MAX_RATIO: u64 = 200;
 pub fn bounded(unpacked: u64, compressed: u64, limit: u64) -> Result<()> {
     if unpacked > limit {
         let limit = api::Bytes(limit);
-        return Err(Error::content(format!("the archive unpacks to more than {limit}, the most that is allowed or fits on the disk")));
+        return Err(Error::content(format!(
+            "the archive unpacks to more than {limit}, the most that is allowed or fits on the disk"
+        )));
     }
     if unpacked > SMALL && unpacked / MAX_RATIO > compressed {
         let (from, to) = (api::Bytes(compressed), api::Bytes(unpacked));

@@ -112,7 +112,10 @@ pub fn each<J: Sync, T: Send>(jobs: &[J], work: &Work<'_>, run: impl Fn(&J) -> R
     let done = Mutex::new(Vec::with_capacity(jobs.len()));
     let failed = Mutex::new(None);
     let worker = || {
-        while let Some((index, job)) = { let i = next.fetch_add(1, Ordering::Relaxed); jobs.get(i).map(|j| (i, j)) } {
+        while let Some((index, job)) = {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            jobs.get(i).map(|j| (i, j))
+        } {
             if work.cancelled() {
                 return;
             }

@@ -115,8 +115,7 @@ pub fn is_opaque(root: &Path) -> bool {
     let Ok(dir) = File::open(root) else { return false };
     let mut value = [0u8; 1];
     // SAFETY: the name outlives the call; one byte is written at most.
-    let n = unsafe {
-        libc::fgetxattr(dir.as_raw_fd(), c"trusted.overlay.opaque".as_ptr(), value.as_mut_ptr().cast(), value.len())
-    };
+    let n =
+        unsafe { libc::fgetxattr(dir.as_raw_fd(), c"trusted.overlay.opaque".as_ptr(), value.as_mut_ptr().cast(), value.len()) };
     n == 1 && value == *b"y"
 }

@@ -142,11 +142,15 @@ impl<R: Read> Meter<'_, R> {
         let (what, came) = (self.wanted.what, self.hash.bytes());
         match self.wanted.size {
             Some(size) if came < size => return Err(Error::content(format!("{what} is truncated: {came} of {size} bytes came"))),
-            Some(size) if came > size => return Err(Error::content(format!("{what} is damaged: it has more than its {size} bytes"))),
+            Some(size) if came > size => {
+                return Err(Error::content(format!("{what} is damaged: it has more than its {size} bytes")));
+            }
             _ => {}
         }
         match self.wanted.digest {
-            Some(wanted) if self.hash.peek() != *wanted => Err(Error::content(format!("{what} is damaged: its content has another digest than {wanted}"))),
+            Some(wanted) if self.hash.peek() != *wanted => {
+                Err(Error::content(format!("{what} is damaged: its content has another digest than {wanted}")))
+            }
             _ => Ok(()),
         }
     }
@@ -255,7 +259,9 @@ impl<'a> Pass<'a> {
             return Err(error);
         }
         let outcome = match &stop {
-            Stop::Undecodable(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Error::content(format!("{what}: archive is truncated: its compressed data ends too soon"))),
+            Stop::Undecodable(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(Error::content(format!("{what}: archive is truncated: its compressed data ends too soon")))
+            }
             Stop::Undecodable(e) => Err(Error::content(format!("{what} is damaged: it cannot be decompressed: {e}"))),
             _ => self.helper.finish().and_then(|outcome| accept(outcome, what, self.by_disk, self.work)),
         };
@@ -267,7 +273,9 @@ impl<'a> Pass<'a> {
         let summary = outcome?;
         let diff_id = self.hash.finish();
         if let Some(wanted) = meter.wanted.diff_id.filter(|wanted| **wanted != diff_id) {
-            return Err(Error::content(format!("{what} is not what the image's configuration says: it unpacks to {diff_id}, not to {wanted}")));
+            return Err(Error::content(format!(
+                "{what} is not what the image's configuration says: it unpacks to {diff_id}, not to {wanted}"
+            )));
         }
         let blob = self.encoder.map(|e| finish_encoder(e, self.work)).transpose()?;
         Ok((diff_id, blob, summary, self.dir))

@@ -76,7 +76,8 @@ impl Layout {
         let dir = fs::canonicalize(dir).map_err(on("find", dir))?;
         let layout = Self { dir };
         let path = layout.dir.join("lock");
-        let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path).map_err(on("open", &path))?;
+        let file =
+            OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path).map_err(on("open", &path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Error::request(format!("the image store {} is in use by another process", layout.dir.display())))?;
         let staging = layout.dir.join("staging");

@@ -93,7 +93,9 @@ impl Document {
 
     /// As the manifest of one image.
     pub fn manifest(self, what: &str) -> Result<Manifest> {
-        let Some(config) = self.config else { return Err(Error::content(format!("{what} is no image manifest: it has no configuration"))) };
+        let Some(config) = self.config else {
+            return Err(Error::content(format!("{what} is no image manifest: it has no configuration")));
+        };
         if self.layers.is_empty() || self.layers.len() > MAX_LAYERS {
             return Err(Error::content(format!("{what} has {} layers: 1 to {MAX_LAYERS} are supported", self.layers.len())));
         }
@@ -102,8 +104,13 @@ impl Document {
 
     /// Bytes of a manifest of these parts.
     pub fn write(config: Descriptor, layers: Vec<Descriptor>) -> Result<Vec<u8>> {
-        let document =
-            Self { schema_version: 2, media_type: Some(MANIFEST_TYPE.to_owned()), config: Some(config), layers, manifests: Vec::new() };
+        let document = Self {
+            schema_version: 2,
+            media_type: Some(MANIFEST_TYPE.to_owned()),
+            config: Some(config),
+            layers,
+            manifests: Vec::new(),
+        };
         write(&document)
     }
 }
@@ -111,7 +118,8 @@ impl Document {
 /// The entry of an index for this machine: the same architecture, else the only one when it names none.
 pub fn choose<'a>(manifests: &'a [Descriptor], what: &str) -> Result<&'a Descriptor> {
     let here = architecture();
-    let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.architecture == here && matches!(p.os.as_str(), "linux" | ""));
+    let fits =
+        |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.architecture == here && matches!(p.os.as_str(), "linux" | ""));
     if let Some(found) = manifests.iter().find(fits) {
         return Ok(found);
     }

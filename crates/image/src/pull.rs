@@ -122,7 +122,8 @@ impl Source for Registry {
             BlobResponse::Full(stream) => (stream, offset),
         };
         let mut reader = Transfer { stream: stream.stream, handle: self.handle.clone(), piece: bytes::Bytes::new() };
-        io::copy(&mut (&mut reader).take(skip), &mut io::sink()).map_err(|e| Error::Elsewhere(format!("reading {digest} again: {e}")))?;
+        io::copy(&mut (&mut reader).take(skip), &mut io::sink())
+            .map_err(|e| Error::Elsewhere(format!("reading {digest} again: {e}")))?;
         Ok(Box::new(reader))
     }
 }
@@ -167,20 +168,29 @@ fn sentence(error: OciDistributionError, reference: &Reference) -> Error {
         (None, tag) => format!("{}:{}", reference.repository(), tag.unwrap_or("latest")),
     };
     let missing = || Error::request(format!("no image {image} in registry {registry}"));
-    let denied = || Error::request(format!("registry {registry} does not let us read {image} (it does not exist, or needs a login)"));
+    let denied =
+        || Error::request(format!("registry {registry} does not let us read {image} (it does not exist, or needs a login)"));
     match error {
         OciDistributionError::ImageManifestNotFoundError(_) => missing(),
         OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first().map(|e| &e.code) {
             Some(OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound) => missing(),
             Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => denied(),
-            Some(OciErrorCode::Toomanyrequests) => Error::Elsewhere(format!("registry {registry} takes no more requests for now")),
+            Some(OciErrorCode::Toomanyrequests) => {
+                Error::Elsewhere(format!("registry {registry} takes no more requests for now"))
+            }
             _ => Error::Elsewhere(format!("registry {registry} refused {image}: {envelope}")),
         },
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => denied(),
         OciDistributionError::ServerError { code: 404, .. } => missing(),
-        OciDistributionError::ServerError { code, .. } => Error::Elsewhere(format!("registry {registry} answered with status {code}")),
-        OciDistributionError::DigestError(e) => Error::content(format!("what registry {registry} sent for {image} is damaged: {e}")),
-        OciDistributionError::RequestError(e) => Error::Elsewhere(format!("registry {registry} does not answer: {}", root_cause(&e))),
+        OciDistributionError::ServerError { code, .. } => {
+            Error::Elsewhere(format!("registry {registry} answered with status {code}"))
+        }
+        OciDistributionError::DigestError(e) => {
+            Error::content(format!("what registry {registry} sent for {image} is damaged: {e}"))
+        }
+        OciDistributionError::RequestError(e) => {
+            Error::Elsewhere(format!("registry {registry} does not answer: {}", root_cause(&e)))
+        }
         other => Error::Elsewhere(format!("registry {registry} cannot be used for {image}: {other}")),
     }
 }

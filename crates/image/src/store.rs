@@ -45,6 +45,8 @@ pub struct Options {
     pub apt_sources: Option<PathBuf>,
     /// Program that makes base systems: `mmdebstrap`.
     pub mmdebstrap: OsString,
+    /// Network namespace to make base systems in, where package sources can be reached; the caller's own when absent.
+    pub network: Option<PathBuf>,
     /// Most bytes one layer may unpack to; less when the disk has less.
     pub max_unpacked: Bytes,
 }
@@ -52,7 +54,14 @@ pub struct Options {
 impl Options {
     /// A store in `dir` with the helper `unpack`, and defaults for the rest.
     pub fn new(dir: impl Into<PathBuf>, unpack: Vec<OsString>) -> Self {
-        Self { dir: dir.into(), unpack, apt_sources: None, mmdebstrap: "mmdebstrap".into(), max_unpacked: Bytes(64 << 30) }
+        Self {
+            dir: dir.into(),
+            unpack,
+            apt_sources: None,
+            mmdebstrap: "mmdebstrap".into(),
+            network: None,
+            max_unpacked: Bytes(64 << 30),
+        }
     }
 }
 
@@ -85,10 +94,6 @@ impl ContentStore {
         let swept = prune::sweep(&store.layout, &mut store.state().images.values(), &BTreeSet::new())?;
         prune::discard(&store.layout, swept)?;
         Ok(store)
-    }
-
-    pub(crate) const fn layout(&self) -> &Layout {
-        &self.layout
     }
 
     pub(crate) const fn options(&self) -> &Options {

@@ -144,8 +144,10 @@ impl<R: Read> Walker<R> {
         let rest = self.data + self.padding;
         let skipped = io::copy(&mut (&mut self.reader).take(rest), &mut io::sink()).map_err(read_error(self.position))?;
         self.position += skipped;
+        let whole = skipped >= self.data;
         (self.data, self.padding) = (0, 0);
-        if skipped == rest { Ok(()) } else { Err(TarError::Truncated(self.position)) }
+        // Some tools leave out the padding after the last entry (and the end marker); Go's archive/tar takes that too.
+        if whole { Ok(()) } else { Err(TarError::Truncated(self.position)) }
     }
 
     fn header(&mut self, extension: &extension::Extension) -> Result<Option<Header>, TarError> {

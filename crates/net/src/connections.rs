@@ -38,7 +38,8 @@ fn count_established(tables: &str) -> u32 {
 
 /// Addresses are printed as words of four bytes in the machine's order: 127.0.0.1 is `0100007F` on little-endian machines.
 fn is_loopback(address: &str) -> bool {
-    let words: Vec<_> = address.as_bytes().chunks(8).filter_map(|word| u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()).collect();
+    let words: Vec<_> =
+        address.as_bytes().chunks(8).filter_map(|word| u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()).collect();
     let first_byte = |word: u32| word.to_ne_bytes()[0];
     match words[..] {
         [v4] => first_byte(v4) == 127,

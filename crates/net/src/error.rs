@@ -61,7 +61,10 @@ impl Error {
     fn may_pass(&self) -> bool {
         match self {
             Self::Kernel { source, .. } => source.raw_os_error().map(Errno::from_raw).is_some_and(|errno| {
-                matches!(errno, Errno::EBUSY | Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM | Errno::EEXIST | Errno::ENODEV)
+                matches!(
+                    errno,
+                    Errno::EBUSY | Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM | Errno::EEXIST | Errno::ENODEV
+                )
             }),
             Self::NoBridge(_) | Self::NoUnderlay(_) | Self::Rules(_) => true,
             Self::NoNft { .. } | Self::NarrowUnderlay { .. } | Self::BadInterface(_) | Self::NoPod(_) => false,

@@ -5,8 +5,8 @@ use crate::{
     kernel::{
         observe::{Link, Vxlan},
         order::{
-            Change, address_request, check_interface, forwarding_request, link_request, neighbour_request, new_link, path_request, policy_request,
-            remove_link_request, switch_on,
+            Change, address_request, check_interface, forwarding_request, link_request, neighbour_request, new_link,
+            path_request, policy_request, remove_link_request, switch_on,
         },
     },
     netlink::{Netlink, Request},
@@ -16,7 +16,9 @@ use crate::{
 use api::dataplane::{Bridge, Dataplane, Overlay, TUNNEL};
 use rtnetlink::{
     packet_core::{NLM_F_CREATE, NLM_F_EXCL},
-    packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkMessage},
+    packet_route::link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkMessage,
+    },
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -77,7 +79,8 @@ fn ensure_bridge(netlink: &Netlink, bridge: &Bridge, mtu: u32) -> Result<usize> 
     let mac = address_mac(bridge.address);
     let mut changes = 0;
     if netlink.link(&bridge.name)?.is_none() {
-        let mut message = new_link(&bridge.name, InfoKind::Bridge, Some(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])));
+        let mut message =
+            new_link(&bridge.name, InfoKind::Bridge, Some(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])));
         message.attributes.push(LinkAttribute::Address(mac.to_vec()));
         message.attributes.push(LinkAttribute::Mtu(mtu));
         netlink.batch(vec![link_request(format!("add bridge {}", bridge.name), message, NLM_F_CREATE | NLM_F_EXCL)])?;
@@ -120,7 +123,10 @@ pub fn without_ipv6(name: &str, index: u32) -> Request {
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
     // A kernel without IPv6 does not know the family.
-    Request { forgiven: &[libc::EAFNOSUPPORT, libc::EINVAL, libc::EOPNOTSUPP], ..link_request(format!("set link {name}"), message, 0) }
+    Request {
+        forgiven: &[libc::EAFNOSUPPORT, libc::EINVAL, libc::EOPNOTSUPP],
+        ..link_request(format!("set link {name}"), message, 0)
+    }
 }
 
 fn address_repairs(netlink: &Netlink, link: &Link, address: Ipv4Addr, prefix: u8) -> Result<Vec<Request>> {

@@ -84,7 +84,8 @@ fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
         }
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
         let netlink = Netlink::open()?;
-        mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|e| failed(e.into()))?;
+        mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(|e| failed(e.into()))?;
         Ok(netlink)
     });
     if made.is_err() {

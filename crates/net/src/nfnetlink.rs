@@ -67,7 +67,9 @@ impl Netfilter {
         let failed = |e| Error::kernel("ask for the rules' generation", e);
         self.send(NFT_MSG_GETGEN, 0, &[]).map_err(failed)?;
         for (_, body) in self.receive().map_err(failed)? {
-            if let Some(id) = attributes(&body).find(|(kind, _)| *kind == NFTA_GEN_ID).and_then(|(_, value)| value.try_into().ok()) {
+            if let Some(id) =
+                attributes(&body).find(|(kind, _)| *kind == NFTA_GEN_ID).and_then(|(_, value)| value.try_into().ok())
+            {
                 return Ok(u32::from_be_bytes(id));
             }
         }

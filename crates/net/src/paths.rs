@@ -247,7 +247,9 @@ mod tests {
 
     #[test]
     fn a_tunnel_packet_fits_into_the_underlay() {
-        for (underlay, local, mtu) in [(1500, "10.0.0.1", 1450), (9000, "10.0.0.1", 8950), (1500, "fd00::1", 1430), (65_536, "127.0.0.1", 65_485)] {
+        for (underlay, local, mtu) in
+            [(1500, "10.0.0.1", 1450), (9000, "10.0.0.1", 8950), (1500, "fd00::1", 1430), (65_536, "127.0.0.1", 65_485)]
+        {
             assert_eq!(tunnel_mtu(underlay, local.parse().unwrap()), mtu);
         }
     }

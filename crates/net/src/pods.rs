@@ -189,7 +189,10 @@ fn attach(host: &str, index: u32, bridge: u32, mtu: u32) -> Vec<Request> {
 fn hairpin(host: &str, index: u32) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    let port = vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))];
+    let port = vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+    ];
     message.attributes.push(LinkAttribute::LinkInfo(port));
     let message = RouteNetlinkMessage::NewLink(message);
     Request { what: format!("set bridge port {host}"), message, flags: 0, forgiven: &[] }

@@ -54,7 +54,9 @@ fn is_told_of_us(rules: &str, hook: &str, bridge: &str, port: u16) -> bool {
 fn sentence(dropper: &Dropper, bridge: &str, port: u16) -> String {
     let Dropper { family, table, chain, hook } = dropper;
     let remedy = match hook.as_str() {
-        "forward" => format!("accept what comes in by or goes out of {bridge} there, or containers reach nobody beyond this server"),
+        "forward" => {
+            format!("accept what comes in by or goes out of {bridge} there, or containers reach nobody beyond this server")
+        }
         _ => format!("accept UDP port {port} from the other servers and port 53 from {bridge} there"),
     };
     format!("the host's firewall drops by default in table {family} {table}, chain {chain}: {remedy}")

@@ -169,13 +169,19 @@ fn change_set(out: &mut String, set: &str, old: &BTreeSet<String>, new: &BTreeSe
 }
 
 /// A route's state in the table: not there, refused (no targets), or a chain of its own that the map leads to.
-fn change_route(out: &mut String, (protocol, port): (Proto, u16), old: Option<&Vec<SocketAddrV4>>, new: Option<&Vec<SocketAddrV4>>) {
+fn change_route(
+    out: &mut String,
+    (protocol, port): (Proto, u16),
+    old: Option<&Vec<SocketAddrV4>>,
+    new: Option<&Vec<SocketAddrV4>>,
+) {
     if old == new {
         return;
     }
     let protocol = protocol.text();
     let chain = format!("{protocol}-{port}");
-    let (refused, served) = (|t: Option<&Vec<_>>| t.is_some_and(Vec::is_empty), |t: Option<&Vec<_>>| t.is_some_and(|t| !t.is_empty()));
+    let (refused, served) =
+        (|t: Option<&Vec<_>>| t.is_some_and(Vec::is_empty), |t: Option<&Vec<_>>| t.is_some_and(|t| !t.is_empty()));
     let mut line = |text: String| out.push_str(&(text + "\n"));
     if refused(old) {
         line(format!("delete element inet roost refused {{ {protocol} . {port} }}"));

@@ -1,5 +1,7 @@
 //! Servers as network namespaces on this kernel: what is promised about packets is tried with packets. Needs root.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod lab;
 
 use driver::Network;
@@ -44,7 +46,14 @@ fn pods_of_different_servers_reach_each_other_with_whole_packets() {
 #[test]
 fn a_published_port_leads_to_pods_here_and_there_and_keeps_the_clients_address() {
     let lab = Lab::new(2);
-    let routes = || vec![route(TCP, 8080, &["10.88.1.2:80", "10.88.2.2:80"]), route(UDP, 8080, &["10.88.1.2:80", "10.88.2.2:80"]), route(TCP, 9, &[]), route(UDP, 9, &[])];
+    let routes = || {
+        vec![
+            route(TCP, 8080, &["10.88.1.2:80", "10.88.2.2:80"]),
+            route(UDP, 8080, &["10.88.1.2:80", "10.88.2.2:80"]),
+            route(TCP, 9, &[]),
+            route(UDP, 9, &[]),
+        ]
+    };
     for number in [1, 2] {
         lab.server(number).network(move |net| {
             net.ensure(&dataplane(number, 2, routes())).unwrap();
@@ -55,7 +64,10 @@ fn a_published_port_leads_to_pods_here_and_there_and_keeps_the_clients_address()
     let both = |answers: Vec<String>, peers: [&str; 2]| {
         let mut answers: Vec<_> = answers.into_iter().collect();
         answers.sort();
-        assert_eq!(answers, [format!("1 {}", peers[0]), format!("1 {}", peers[0]), format!("2 {}", peers[1]), format!("2 {}", peers[1])]);
+        assert_eq!(
+            answers,
+            [format!("1 {}", peers[0]), format!("1 {}", peers[0]), format!("2 {}", peers[1]), format!("2 {}", peers[1])]
+        );
     };
     let four = |protocol, to: &'static str| move || (0..4).map(|_| say(protocol, to)).collect::<Vec<_>>();
     for protocol in [TCP, UDP] {
@@ -109,7 +121,8 @@ fn pods_do_not_reach_managers_and_agents_of_any_server() {
             }
         });
     }
-    let reach = |to: String| move || TcpStream::connect_timeout(&to.parse::<SocketAddr>().unwrap(), Duration::from_millis(400)).is_ok();
+    let reach =
+        |to: String| move || TcpStream::connect_timeout(&to.parse::<SocketAddr>().unwrap(), Duration::from_millis(400)).is_ok();
     for address in ["10.88.1.1", "10.200.0.1", "10.88.2.1", "10.88.2.0", "10.200.0.2", "127.0.0.1"] {
         for port in [7443, 7444] {
             assert!(!lab.server(1).pod(2, reach(format!("{address}:{port}"))), "a pod reached {address}:{port}");
@@ -174,7 +187,13 @@ fn a_second_look_changes_nothing_and_damage_is_repaired() {
         }
         // A server that left leaves nothing.
         net.apply(&dataplane(1, 2, vec![])).unwrap();
-        for list in ["ip neighbour show dev roost-vx", "bridge fdb show dev roost-vx", "ip route show table all", "ip rule", "nft list table inet roost"] {
+        for list in [
+            "ip neighbour show dev roost-vx",
+            "bridge fdb show dev roost-vx",
+            "ip route show table all",
+            "ip rule",
+            "nft list table inet roost",
+        ] {
             let text = lab::run(&list.split(' ').collect::<Vec<_>>()).unwrap();
             assert!(!text.contains("10.88.3.") && !text.contains("00:03") && !text.contains("10003"), "{list}: {text}");
         }
@@ -192,7 +211,8 @@ fn changes_in_steps_give_the_same_rules_as_all_at_once() {
             dataplane(1, 1 + (step % 3) as u16, routes.collect())
         });
         let listing = || {
-            let mut parsed: serde_json::Value = serde_json::from_str(&lab::run(&["nft", "-j", "list", "table", "inet", "roost"]).unwrap()).unwrap();
+            let mut parsed: serde_json::Value =
+                serde_json::from_str(&lab::run(&["nft", "-j", "list", "table", "inet", "roost"]).unwrap()).unwrap();
             let mut objects: Vec<_> = parsed["nftables"].as_array_mut().unwrap().iter_mut().map(lab::canonical).collect();
             objects.sort();
             objects
@@ -285,17 +305,24 @@ fn a_pod_is_repaired_and_removed_without_a_trace() {
         let path = net.ensure_pod(&link).unwrap();
         let state = || {
             let file = std::fs::File::open(&path).unwrap();
-            let inside = lab::in_namespace(&file, || lab::run(&["ip", "-br", "address"]).unwrap() + &lab::run(&["ip", "route"]).unwrap());
+            let inside =
+                lab::in_namespace(&file, || lab::run(&["ip", "-br", "address"]).unwrap() + &lab::run(&["ip", "route"]).unwrap());
             let outside = lab::run(&["ip", "-br", "link", "show", "master", "roost0"]).unwrap();
-            let words = |text: String| text.split_whitespace().map(|w| w.split('@').next().unwrap().to_owned()).collect::<Vec<_>>();
+            let words =
+                |text: String| text.split_whitespace().map(|w| w.split('@').next().unwrap().to_owned()).collect::<Vec<_>>();
             (words(inside), words(outside).into_iter().take(2).collect::<Vec<_>>())
         };
         // The kernel reports a link's carrier a moment after it is there.
-        let becomes = |good: &dyn Fn() -> bool| (0..100).any(|_| good() || std::thread::sleep(Duration::from_millis(20)) != ());
+        let wait = || std::thread::sleep(Duration::from_millis(20));
+        let becomes = |good: &dyn Fn() -> bool| (0..100).any(|_| good() || (wait(), false).1);
         assert!(becomes(&|| state().0.contains(&"UP".to_owned())));
         let good = state();
         let name = net::host_link(link.id);
-        for damage in [vec!["ip", "link", "del", &name], vec!["ip", "link", "set", &name, "nomaster"], vec!["ip", "link", "set", &name, "down"]] {
+        for damage in [
+            vec!["ip", "link", "del", &name],
+            vec!["ip", "link", "set", &name, "nomaster"],
+            vec!["ip", "link", "set", &name, "down"],
+        ] {
             lab::run(&damage).unwrap();
             assert_ne!(state(), good);
             net.ensure_pod(&link).unwrap();
@@ -333,8 +360,12 @@ fn a_hundred_pods_come_and_go_and_clear_leaves_nothing() {
         };
         took("ensure_pod", &mut |host| drop(net.ensure_pod(&pod(1, host)).unwrap()));
         took("ensure_pod again", &mut |host| drop(net.ensure_pod(&pod(1, host)).unwrap()));
-        took("ensure, one route changed", &mut |host| net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &[&format!("10.88.1.{host}:80")])])).unwrap());
-        took("ensure, nothing changed", &mut |_| net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &["10.88.1.101:80"])])).unwrap());
+        took("ensure, one route changed", &mut |host| {
+            net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &[&format!("10.88.1.{host}:80")])])).unwrap()
+        });
+        took("ensure, nothing changed", &mut |_| {
+            net.ensure(&dataplane(1, 2, vec![route(TCP, 80, &["10.88.1.101:80"])])).unwrap()
+        });
         took("connections", &mut |host| assert_eq!(net.connections(pod(1, host).id).unwrap(), 0));
         assert_eq!(net.observe_pods().unwrap().len(), 100);
         took("remove_pod", &mut |host| {
@@ -357,7 +388,8 @@ fn what_stands_in_the_way_is_told_and_left_alone() {
         net.ensure(&dataplane(1, 1, vec![])).unwrap();
         assert_eq!(net.problems(), Vec::<String>::new());
         lab::run(&["nft", "add", "table", "ip", "filter"]).unwrap();
-        lab::run(&["nft", "add", "chain", "ip", "filter", "FORWARD", "{ type filter hook forward priority 0; policy drop; }"]).unwrap();
+        lab::run(&["nft", "add", "chain", "ip", "filter", "FORWARD", "{ type filter hook forward priority 0; policy drop; }"])
+            .unwrap();
         net.ensure(&dataplane(1, 1, vec![])).unwrap();
         let problems = net.problems();
         assert!(problems.len() == 1 && problems[0].contains("table ip filter, chain FORWARD"), "{problems:?}");
@@ -375,7 +407,10 @@ fn what_cannot_be_is_said_in_a_sentence() {
         let mut wrong = dataplane(1, 1, vec![]);
         wrong.overlay.as_mut().unwrap().local = Ipv4Addr::new(10, 9, 9, 9).into();
         let error = net.ensure(&wrong).unwrap_err();
-        assert!(error.retryable && error.message == "no interface of this server has the address 10.9.9.9 that its tunnel shall use", "{error}");
+        assert!(
+            error.retryable && error.message == "no interface of this server has the address 10.9.9.9 that its tunnel shall use",
+            "{error}"
+        );
         let error = net.ensure_pod(&pod(1, 2)).unwrap_err();
         assert!(error.retryable && error.message.starts_with("bridge roost0 is not there"), "{error}");
         wrong.bridge.name = "a\"b".into();

@@ -51,7 +51,11 @@ fn server(index: usize) -> ServerSpec {
         draining: index % 97 == 96,
         labels,
         key_fingerprint: String::new(),
-        facts: ServerFacts { memory: Bytes((size * 16) << 30), cpu: Cpu(u32::try_from(size).unwrap_or(1) * 8_000), ..ServerFacts::default() },
+        facts: ServerFacts {
+            memory: Bytes((size * 16) << 30),
+            cpu: Cpu(u32::try_from(size).unwrap_or(1) * 8_000),
+            ..ServerFacts::default()
+        },
         joined: NOW,
     }
 }
@@ -155,7 +159,8 @@ fn all_serve(mut snapshot: Snapshot) -> Snapshot {
         exit_code: None,
         restarts: 0,
     };
-    let mut instances: BTreeMap<Name, BTreeMap<_, _>> = snapshot.servers.keys().map(|name| (name.clone(), BTreeMap::new())).collect();
+    let mut instances: BTreeMap<Name, BTreeMap<_, _>> =
+        snapshot.servers.keys().map(|name| (name.clone(), BTreeMap::new())).collect();
     for (_, placement) in snapshot.placements() {
         instances.entry(placement.server.clone()).or_default().insert(placement.id, serving.clone());
     }
@@ -182,7 +187,10 @@ fn placing(criterion: &mut Criterion) {
         let full = plan::apply(&empty, &proposal);
         let complaints = plan::check(&full);
         assert!(complaints.is_empty(), "the checker complains: {complaints:#?}");
-        eprintln!("{servers} servers, {} jobs: {count} of {asked} instances placed; the checker finds nothing wrong", empty.jobs.len());
+        eprintln!(
+            "{servers} servers, {} jobs: {count} of {asked} instances placed; the checker finds nothing wrong",
+            empty.jobs.len()
+        );
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("{servers}-servers"), |bencher| {
             bencher.iter_batched(|| (), |()| black_box(plan::propose(&empty, NOW, 0)), BatchSize::PerIteration);

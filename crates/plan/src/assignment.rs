@@ -146,7 +146,15 @@ impl Parts {
     fn finish(self, network: NetworkAssignment, server: &Name, told: (&Arc<NameTable>, Arc<Vec<Route>>)) -> Assignment {
         let (names, routes) = told;
         let server = server.clone();
-        Assignment { generation: 0, server, network, pods: self.pods, templates: self.templates, names: Arc::clone(names), routes }
+        Assignment {
+            generation: 0,
+            server,
+            network,
+            pods: self.pods,
+            templates: self.templates,
+            names: Arc::clone(names),
+            routes,
+        }
     }
 }
 

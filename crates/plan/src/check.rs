@@ -64,7 +64,10 @@ fn places(snapshot: &Snapshot, out: &mut Vec<String>) {
         let numbers = (u32::from(server.subnet.network()), u32::from(server.subnet.broadcast()));
         let number = u32::from(one.address);
         if number <= numbers.0 + 1 || number >= numbers.1 {
-            out.push(format!("address {} of {name} is no instance's address in {} of {}", one.address, server.subnet, server.name));
+            out.push(format!(
+                "address {} of {name} is no instance's address in {} of {}",
+                one.address, server.subnet, server.name
+            ));
         }
     }
 }
@@ -91,14 +94,17 @@ fn sums(snapshot: &Snapshot) -> Sums<'_> {
     for (job, plan) in &snapshot.job_plans {
         let Some(spec) = snapshot.jobs.get(job) else { continue };
         let mut known: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for one in &plan.placements {
+        // Of an instance older than its job, whose name was used before, nobody knows what it reserved.
+        for one in plan.placements.iter().filter(|one| one.placed >= spec.created) {
             let (memory, cpu) = *known.entry(one.revision).or_insert_with(|| template(spec, one.revision).map_or((0, 0), limits));
             let sum = sums.entry(one.server.as_str()).or_default();
             *sum = (sum.0 + memory, sum.1 + cpu);
         }
     }
     for (name, plan) in &snapshot.container_plans {
-        if let (Some(one), Some(spec)) = (&plan.placement, snapshot.containers.get(name)) {
+        if let (Some(one), Some(spec)) = (&plan.placement, snapshot.containers.get(name))
+            && one.placed >= spec.created
+        {
             let (memory, cpu) = limits(&spec.template);
             let sum = sums.entry(one.server.as_str()).or_default();
             *sum = (sum.0 + memory, sum.1 + cpu);
@@ -245,20 +251,30 @@ fn one_group(snapshot: &Snapshot, sums: &Sums<'_>, group: (&Name, &[(&JobSpec, &
     let on = |server: &Name| members.iter().filter(|(_, one)| one.server == *server).count();
     let Some(most) = members.iter().map(|(_, one)| on(&one.server)).max() else { return };
     let mains: BTreeSet<&Name> = members.iter().map(|(_, one)| &one.server).filter(|server| on(server) == most).collect();
-    for (spec, one) in members.iter().filter(|(_, one)| !mains.contains(&one.server) || mains.len() > 1) {
+    // Between two halves, either may be the one to go to, and that one may be full.
+    let [main] = Vec::from_iter(mains)[..] else { return };
+    let (held, used) = sums.get(main.as_str()).copied().unwrap_or_default();
+    let Some(facts) = snapshot.servers.get(main).map(|server| &server.facts) else { return };
+    for (spec, one) in members.iter().filter(|(spec, one)| one.server != *main && !is_barred(snapshot, spec, main)) {
         // Whichever revision it would be made anew in.
         let (now, next) = (template(spec, one.revision).map_or((0, 0), limits), limits(&spec.template));
         let (memory, cpu) = (now.0.max(next.0), now.1.max(next.1));
-        let takes = |server: &&&Name| {
-            let (held, busy) = sums.get(server.as_str()).copied().unwrap_or_default();
-            let facts = snapshot.servers.get(**server).map(|server| &server.facts);
-            let room = facts.is_some_and(|facts| held + memory <= facts.memory.0 && busy + cpu <= u64::from(facts.cpu.0));
-            room && **server != &one.server && spec.placement.per_server.is_none()
-        };
-        if let Some(main) = mains.iter().find(takes) {
-            out.push(format!("{}/{} of group {group} is on {}, and {main}, where its group is, has room", spec.name, one.slot, one.server));
+        if held + memory <= facts.memory.0 && used + cpu <= u64::from(facts.cpu.0) {
+            out.push(format!(
+                "{}/{} of group {group} is on {}, and {main}, where its group is, has room",
+                spec.name, one.slot, one.server
+            ));
         }
     }
+}
+
+/// Do other rules of the job keep it from a server?
+fn is_barred(snapshot: &Snapshot, spec: &JobSpec, server: &Name) -> bool {
+    let stranger = |(name, one): (&Name, &Placement)| {
+        let shuns = snapshot.jobs.get(name).is_some_and(|other| other.placement.avoid.contains(&spec.name));
+        one.server == *server && *name != spec.name && (shuns || spec.placement.avoid.contains(name))
+    };
+    spec.placement.per_server.is_some() || all(snapshot).any(stranger)
 }
 
 /// Two lone containers with one port of one server.

@@ -28,7 +28,6 @@ mod why;
 #[cfg(test)]
 mod tests;
 
-
 pub use assignment::{assignment, assignments, informed};
 pub use check::check;
 pub use names::names;

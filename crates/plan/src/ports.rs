@@ -9,13 +9,7 @@ use api::{
 ///
 /// A job (`job`) needs its ports on every server. A lone container needs them on its own `server`; while that is not
 /// chosen yet, only the jobs' stand against it, for the planner will find it a server where they are free.
-pub fn port_conflicts(
-    snapshot: &Snapshot,
-    template: &PodTemplate,
-    who: &Name,
-    server: Option<&Name>,
-    job: bool,
-) -> Vec<String> {
+pub fn port_conflicts(snapshot: &Snapshot, template: &PodTemplate, who: &Name, server: Option<&Name>, job: bool) -> Vec<String> {
     let mut out = Vec::new();
     for port in &template.publish {
         for (other, spec) in snapshot.jobs.iter().filter(|(other, _)| *other != who) {

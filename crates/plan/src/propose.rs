@@ -182,10 +182,12 @@ pub(crate) fn fleet<'a>(look: &Look<'a>, drafts: &Drafts<'_>, seed: u64) -> Flee
         let plan = jobs.get(name).copied().or_else(|| snapshot.job_plans.get(name).map(AsRef::as_ref));
         let mut rooms: HashMap<u32, Room> = HashMap::new();
         for placement in plan.into_iter().flat_map(|plan| &plan.placements) {
-            let room = rooms.entry(placement.revision).or_insert_with(|| {
-                template_of(spec, placement.revision).map_or(Room::default(), |template| Room::of(template))
-            });
-            hold(look, &mut fleet, name, (placement, *room));
+            let room = rooms
+                .entry(placement.revision)
+                .or_insert_with(|| template_of(spec, placement.revision).map_or(Room::default(), |template| Room::of(template)));
+            // What the instances of a predecessor reserved is gone with its template.
+            let room = if placement.placed < spec.created { Room::default() } else { *room };
+            hold(look, &mut fleet, name, (placement, room));
         }
     }
     for (name, plan) in &orphans {
@@ -210,7 +212,8 @@ fn hold_containers(look: &Look<'_>, fleet: &mut Fleet<'_>, drafts: &Drafts<'_>) 
     for (name, plan) in &look.snapshot.container_plans {
         let plan = changed.get(name).copied().unwrap_or(plan);
         let Some(placement) = &plan.placement else { continue };
-        let template: Option<&PodTemplate> = look.snapshot.containers.get(name).map(|spec| spec.template.as_ref());
+        let spec = look.snapshot.containers.get(name).filter(|spec| placement.placed >= spec.created);
+        let template: Option<&PodTemplate> = spec.map(|spec| spec.template.as_ref());
         hold(look, fleet, name, (placement, template.map_or(Room::default(), Room::of)));
         if let (Some(server), Some(template)) = (look.index(&placement.server), template) {
             fleet.hold_ports(server, name.as_str(), template);

@@ -18,7 +18,10 @@ pub fn next_subnet(snapshot: &Snapshot) -> Result<Ipv4Net> {
         snapshot.servers.values().map(|server| (server.subnet.network(), server.subnet.broadcast())).collect();
     let first = range.subnets(prefix).into_iter().flatten().next();
     subnets.skip(1).chain(first).find(|subnet| is_free(&taken, subnet)).ok_or_else(|| {
-        Error::conflict(format!("no /{prefix} is left in the cluster's range {range}: each belongs to one of its {} servers", taken.len()))
+        Error::conflict(format!(
+            "no /{prefix} is left in the cluster's range {range}: each belongs to one of its {} servers",
+            taken.len()
+        ))
     })
 }
 

@@ -30,7 +30,9 @@ pub fn why(snapshot: &Snapshot, target: &Target, now: Timestamp) -> Result<Why> 
         (Some(spec), _, _, None) => Ok(whole_job(&look, spec)),
         (None, Some(spec), _, None) => here(&look, spec, target),
         (None, None, Some(index), None) => Ok(server(&look, index)),
-        (None, Some(_), _, Some(_)) => Err(Error::not_found(format!("{name} is a container, not a job: it has no instance {target}"))),
+        (None, Some(_), _, Some(_)) => {
+            Err(Error::not_found(format!("{name} is a container, not a job: it has no instance {target}")))
+        }
         _ => Err(unknown(snapshot, name)),
     }
 }
@@ -104,7 +106,12 @@ fn waiting(look: &Look<'_>, spec: &JobSpec, plan: &JobPlan, what: (&str, u32)) -
 }
 
 /// The sentence for a job that `per_server` holds back; else the general one.
-fn crowded(look: &Look<'_>, spec: &JobSpec, display: &str, reasons: &[String]) -> std::result::Result<Why, (String, Option<String>)> {
+fn crowded(
+    look: &Look<'_>,
+    spec: &JobSpec,
+    display: &str,
+    reasons: &[String],
+) -> std::result::Result<Why, (String, Option<String>)> {
     let up = look.servers.iter().filter(|server| server.liveness == Liveness::Alive && !server.spec.draining).count();
     let (name, count) = (&spec.name, spec.count);
     let limit = spec.placement.per_server.filter(|most| u64::from(*most) * (up as u64) < u64::from(count));
@@ -113,7 +120,8 @@ fn crowded(look: &Look<'_>, spec: &JobSpec, display: &str, reasons: &[String]) -
         return Err((answer, fix_for(reasons)));
     };
     let servers = if up == 1 { "1 server is up".to_owned() } else { format!("{up} servers are up") };
-    let answer = format!("{display} is waiting: job {name} asks for {count}, at most {most} per server (-r {most}), and {servers}");
+    let answer =
+        format!("{display} is waiting: job {name} asks for {count}, at most {most} per server (-r {most}), and {servers}");
     let enough = count.div_ceil(u32::try_from(up).unwrap_or(u32::MAX).max(1));
     let fix = format!("roost job set {name} --per-server {enough}, or add a server: roost server add");
     Ok(Why { answer, facts: reasons.to_vec(), fix: Some(fix) })
@@ -212,7 +220,9 @@ fn rollout_fact(spec: &JobSpec, plan: &JobPlan) -> Option<String> {
     match rollout.state {
         RolloutState::Done => None,
         RolloutState::Running => Some(format!("an upgrade from revision {} to {} is under way", rollout.from, rollout.to)),
-        RolloutState::RollingBack => Some(format!("revision {} failed, {} is being brought back{because}", rollout.to, rollout.from)),
+        RolloutState::RollingBack => {
+            Some(format!("revision {} failed, {} is being brought back{because}", rollout.to, rollout.from))
+        }
         RolloutState::RolledBack => Some(format!("revision {} failed, {} runs again{because}", rollout.to, rollout.from)),
     }
 }
@@ -284,8 +294,12 @@ fn server(look: &Look<'_>, index: usize) -> Why {
         (Liveness::Alive, false) => "is up".to_owned(),
         (Liveness::Alive, true) => format!("is draining: {} instances are still there", host.instances),
         (Liveness::Lost, _) => "is lost: nothing was heard of it, and its instances are replaced elsewhere".to_owned(),
-        (Liveness::AgentAway, _) => "has a silent agent on a machine that answers: it keeps what it has and gets nothing new".to_owned(),
-        (Liveness::Unknown, _) => "has not been heard of since the control plane started: nothing is decided about it yet".to_owned(),
+        (Liveness::AgentAway, _) => {
+            "has a silent agent on a machine that answers: it keeps what it has and gets nothing new".to_owned()
+        }
+        (Liveness::Unknown, _) => {
+            "has not been heard of since the control plane started: nothing is decided about it yet".to_owned()
+        }
     };
     let facts = &seen.spec.facts;
     let mut lines = vec![

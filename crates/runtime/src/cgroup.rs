@@ -66,9 +66,11 @@ impl Shape {
         }
         // A hierarchy mounted in two places counts once, at the first.
         let mut seen = Vec::new();
-        mounts.retain(|(_, controllers)| !controllers.is_empty() && !seen.contains(controllers) && {
-            seen.push(controllers.clone());
-            true
+        mounts.retain(|(_, controllers)| {
+            !controllers.is_empty() && !seen.contains(controllers) && {
+                seen.push(controllers.clone());
+                true
+            }
         });
         match (mounts.iter().any(|(_, c)| c.iter().any(|c| c == "pids")), unified) {
             (true, unified) => Ok(Self::V1 { mounts, unified, swap: false }),
@@ -118,10 +120,9 @@ impl Shape {
     /// What of its cgroup a container sees: directory here and mount point inside.
     pub fn shown(&self, path: &str) -> Vec<(PathBuf, String)> {
         match self {
-            Self::V1 { .. } => SHOWN_V1
-                .iter()
-                .filter_map(|c| Some((self.hierarchy(c)?.join(path), format!("/sys/fs/cgroup/{c}"))))
-                .collect(),
+            Self::V1 { .. } => {
+                SHOWN_V1.iter().filter_map(|c| Some((self.hierarchy(c)?.join(path), format!("/sys/fs/cgroup/{c}")))).collect()
+            }
             Self::V2 { mount } => vec![(mount.join(path), "/sys/fs/cgroup".to_owned())],
         }
     }
@@ -265,9 +266,7 @@ fn controllers(options: &str) -> Vec<String> {
 }
 
 fn keyed(text: &str, key: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
-        .unwrap_or(0)
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()).unwrap_or(0)
 }
 
 fn children(directory: &Path) -> Vec<PathBuf> {

@@ -22,7 +22,7 @@ use libcontainer::{
 use std::{
     fs,
     os::{
-        fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd, OwnedFd},
         unix::fs::chown,
     },
     path::{Path, PathBuf},
@@ -101,8 +101,20 @@ impl Making<'_> {
         let user = user::lookup(directory.as_fd(), &container.user)?;
         let owner = if shifted.is_some() { idmap::FIRST } else { 0 };
         rootfs::make_directory(directory.as_fd(), Path::new(&container.workdir), owner)?;
-        let etc = write_etc(&paths, &self.order.pod, owner)?;
-        let mounts = volumes(container, &paths, shifted)?;
+        let mut etc = write_etc(&paths, &self.order.pod, owner)?;
+        let mut mounts = volumes(container)?;
+        let mut root = root;
+        if let Some(space) = shifted {
+            let mut stage = rootfs::Stage::new();
+            stage.copy(&root)?;
+            etc.iter().try_for_each(|(source, _)| stage.copy(source).map(drop))?;
+            mounts.iter().try_for_each(|(source, ..)| stage.copy_shifted(source, space).map(drop))?;
+            let mut places = stage.set_up(&self.order.paths.run)?.into_iter();
+            let sources = std::iter::once(&mut root)
+                .chain(etc.iter_mut().map(|(source, _)| source))
+                .chain(mounts.iter_mut().map(|(source, ..)| source));
+            sources.for_each(|source| *source = places.next().unwrap_or_default());
+        }
         let shape = Shape::detect()?;
         let (_, files_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_err(|e| Error::call("read our own limits", e))?;
@@ -188,23 +200,15 @@ pub fn write_etc(paths: &ContainerPaths, pod: &driver::runtime::PodRun, owner: u
     Ok(all)
 }
 
-/// Mounts with their real sources. What is missing on the host is said before anything is made.
-fn volumes(
-    container: &ContainerRun,
-    paths: &ContainerPaths,
-    shifted: Option<BorrowedFd<'_>>,
-) -> Result<Vec<(PathBuf, String, bool)>> {
+/// Mounts: source, target, read-only. What is missing on the host is said before anything is made.
+fn volumes(container: &ContainerRun) -> Result<Vec<(PathBuf, String, bool)>> {
     let mut all = Vec::new();
-    for (index, mount) in container.mounts.iter().enumerate() {
+    for mount in &container.mounts {
         if !mount.source.exists() {
-            return Err(Error::text(format!("{} does not exist on this server, to be mounted on {}", mount.source.display(), mount.target)));
+            let (source, target) = (mount.source.display(), &mount.target);
+            return Err(Error::text(format!("{source} does not exist on this server, to be mounted on {target}")));
         }
-        let place = paths.layers().join(format!("v{index}"));
-        let source = match shifted {
-            Some(space) => rootfs::shifted_volume(&mount.source, place, space),
-            None => mount.source.clone(),
-        };
-        all.push((source, mount.target.clone(), mount.read_only));
+        all.push((mount.source.clone(), mount.target.clone(), mount.read_only));
     }
     Ok(all)
 }

@@ -385,7 +385,10 @@ fn first_word(out: &OwnedFd) -> Result<Started> {
         }
     }
     serde_json::from_slice(&text).map_err(|_| {
-        Error::call("start the pod", std::io::Error::other("the shim ended without a word; is the program it is run from complete?"))
+        Error::call(
+            "start the pod",
+            std::io::Error::other("the shim ended without a word; is the program it is run from complete?"),
+        )
     })
 }
 

@@ -1,13 +1,14 @@
 //! The agent's side of `exec`: starts a helper process, hands it request and streams over a socket, and waits for it.
 
+use crate::record::Running;
 use crate::{
-    Error, Result, engine::Engine,
+    Error, Result,
+    engine::Engine,
     exec_helper::{Answer, Order},
     fds, sys,
 };
 use api::{InstanceId, stream::ExecRequest};
 use driver::runtime::{ContainerRun, ExecHandle, PodRun};
-use crate::record::Running;
 use std::{
     fs::File,
     os::{
@@ -66,8 +67,7 @@ struct Streams {
 }
 
 fn spawn(engine: &Engine, socket: UnixStream) -> Result<Child> {
-    let (program, first) =
-        engine.options().shim.split_first().ok_or_else(|| Error::text("no program is configured as shim"))?;
+    let (program, first) = engine.options().shim.split_first().ok_or_else(|| Error::text("no program is configured as shim"))?;
     Command::new(program)
         .args(first)
         .arg("exec")

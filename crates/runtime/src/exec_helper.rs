@@ -90,7 +90,10 @@ fn order(mut socket: &UnixStream) -> Result<(Order, Vec<OwnedFd>)> {
         return Err(Error::text("the exec helper is started by the agent, not by hand"));
     }
     let mut text = Vec::new();
-    std::io::Read::by_ref(&mut socket).take(length.into()).read_to_end(&mut text).map_err(|e| Error::call("read the order", e))?;
+    std::io::Read::by_ref(&mut socket)
+        .take(length.into())
+        .read_to_end(&mut text)
+        .map_err(|e| Error::call("read the order", e))?;
     serde_json::from_slice(&text).map(|order| (order, streams)).map_err(|e| Error::text(format!("unreadable order: {e}")))
 }
 

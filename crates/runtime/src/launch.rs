@@ -56,7 +56,10 @@ impl Program {
     /// Tries the program itself, or each directory of the container's `PATH` in turn, as a shell would.
     fn execute(&self) -> Refusal {
         let Some(name) = self.argv.first().filter(|n| !n.is_empty()) else {
-            return Refusal { code: 127, message: "there is no program to run: the image names none and none was given".to_owned() };
+            return Refusal {
+                code: 127,
+                message: "there is no program to run: the image names none and none was given".to_owned(),
+            };
         };
         let (Ok(argv), Ok(env)) = (c_strings(&self.argv), c_strings(&self.env)) else {
             return Refusal { code: 126, message: format!("an argument or variable of {name:?} contains a zero byte") };

@@ -232,14 +232,19 @@ pub fn main_process(making: &Making<'_>, keeper: i32) -> Result<i32, Refusal> {
         command.args(["-n", making.container().name.as_str(), "-P"]).arg(&lxc).args(["-H", "-s", "-p"]);
         let output = command.stdin(Stdio::null()).output().map_err(|e| Error::io("run", &info, e))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let mut words = text.split_whitespace();
-        // In the order of the options of lxc-info(1): state, then process.
-        if let (Some("RUNNING"), Some(Ok(pid))) = (words.next(), words.next().map(str::parse)) {
+        if let Some(pid) = process_of(&text) {
             return Ok(pid);
         }
         std::thread::sleep(LOOK.0);
     }
     Err(Refusal::before("lxc-start did not bring the container up in time"))
+}
+
+/// The process in the answer of `lxc-info -s -p`, if the container runs. Its lines begin with a label.
+fn process_of(text: &str) -> Option<i32> {
+    let mut words = text.split_whitespace();
+    words.find(|word| *word == "RUNNING")?;
+    words.find_map(|word| word.parse().ok())
 }
 
 /// Why `lxc-start` ended: the last error in its log.
@@ -271,6 +276,13 @@ fn stop_signal_of(asked: i32, program: &Path, arguments: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_container_that_runs_has_a_process() {
+        assert_eq!(process_of("State:          RUNNING\nPID:            19442\n"), Some(19442));
+        assert_eq!(process_of("State:          STARTING\nPID:            19442\n"), None);
+        assert_eq!(process_of("State:          STOPPED\n"), None);
+    }
 
     #[test]
     fn an_init_is_stopped_by_its_own_signal_and_a_program_by_the_one_asked_for() {

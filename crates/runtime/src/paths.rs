@@ -115,8 +115,7 @@ pub fn ids_in(directory: &Path) -> std::io::Result<Vec<InstanceId>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut ids: Vec<InstanceId> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let mut ids: Vec<InstanceId> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     ids.sort_unstable();
     Ok(ids)
 }

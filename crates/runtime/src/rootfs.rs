@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use std::{
     fs,
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::{chown, symlink},
     },
     path::{Component, Path, PathBuf},
@@ -106,13 +106,56 @@ fn shift(source: &Path, target: &Path, space: BorrowedFd<'_>) -> Result<()> {
     sys::attach_mount(mount.as_fd(), target)
 }
 
-/// A volume with owners shifted, where its file system can: then root inside is the owner of what root owns outside.
-/// Gives the place to mount from.
-pub fn shifted_volume(source: &Path, place: PathBuf, space: BorrowedFd<'_>) -> PathBuf {
-    let made = if source.is_dir() { fs::create_dir_all(&place) } else { fs::write(&place, "") };
-    match made.map_err(|e| Error::io("create", &place, e)).and_then(|()| shift(source, &place, space)) {
-        Ok(()) => place,
-        Err(_) => source.to_owned(),
+/// A place that root inside a user namespace may reach, in our private mount namespace only: our own directories are closed
+/// to everybody but root outside, and the mounts of the container are made from inside.
+pub struct Stage {
+    copies: Vec<(OwnedFd, bool)>,
+}
+
+/// Directories every distribution has (Filesystem Hierarchy Standard 3.0), none of which the making of a container needs.
+const STAGES: [&str; 4] = ["/mnt", "/media", "/opt", "/srv"];
+
+impl Stage {
+    /// Nothing on it yet.
+    pub const fn new() -> Self {
+        Self { copies: Vec::new() }
+    }
+
+    /// Takes a copy of a mount, or of a directory or file as one. Gives its number.
+    pub fn copy(&mut self, source: &Path) -> Result<usize> {
+        self.copies.push((sys::clone_mount(source, true)?, source.is_dir()));
+        Ok(self.copies.len() - 1)
+    }
+
+    /// As [`Stage::copy`], with owners shifted where the file system can: root inside then owns what root owns outside.
+    pub fn copy_shifted(&mut self, source: &Path, space: BorrowedFd<'_>) -> Result<usize> {
+        let change = MountChange { set: 0, shifted_by: Some(space) };
+        match sys::clone_mount(source, false) {
+            Ok(mount) if sys::change_mount(mount.as_fd(), &change).is_ok() => {
+                self.copies.push((mount, source.is_dir()));
+                Ok(self.copies.len() - 1)
+            }
+            _ => self.copy(source),
+        }
+    }
+
+    /// Puts everything up, in a place that hides nothing of `needed`. Gives the place of each by its number.
+    pub fn set_up(self, needed: &Path) -> Result<Vec<PathBuf>> {
+        let free = STAGES.iter().map(Path::new).find(|stage| stage.is_dir() && !needed.starts_with(stage));
+        let base =
+            free.ok_or_else(|| Error::text(format!("a user namespace needs one of the directories {}", STAGES.join(", "))))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        nix::mount::mount(Some("tmpfs"), base, Some("tmpfs"), flags, Some("mode=755,size=64k"))
+            .map_err(|e| Error::io("mount on", base, e))?;
+        let mut places = Vec::new();
+        for (number, (mount, directory)) in self.copies.iter().enumerate() {
+            let place = base.join(number.to_string());
+            let made = if *directory { fs::create_dir(&place) } else { fs::write(&place, "") };
+            made.map_err(|e| Error::io("create", &place, e))?;
+            sys::attach_mount(mount.as_fd(), &place)?;
+            places.push(place);
+        }
+        Ok(places)
     }
 }
 

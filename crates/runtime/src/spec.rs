@@ -3,7 +3,7 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/main/config.md>. Two things that a configuration can hold are done
 //! by us at the last step before the program (`launch.rs`): the system call filter and the terminal.
 
-use crate::{cgroup::Shape, caps, idmap, user::User};
+use crate::{caps, cgroup::Shape, idmap, user::User};
 use api::spec::DEFAULT_PIDS;
 use driver::runtime::ContainerRun;
 use serde_json::{Value, json};
@@ -26,8 +26,18 @@ const SHM: &str = "size=67108864";
 
 /// Hidden from containers: moby, `oci/defaults.go`.
 const MASKED: [&str; 12] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
 ];
 
 /// Shown read-only: moby, `oci/defaults.go`, and the directory that holds the cgroup mounts.
@@ -224,10 +234,7 @@ pub fn etc_files(pod: &driver::runtime::PodRun) -> [(&'static str, String); 3] {
     let short = hostname.split('.').next().unwrap_or(hostname);
     let names = if short == hostname { hostname.clone() } else { format!("{hostname} {short}") };
     [
-        (
-            "hosts",
-            format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{names}\n"),
-        ),
+        ("hosts", format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{names}\n")),
         ("hostname", format!("{hostname}\n")),
         ("resolv.conf", pod.resolv_conf.clone()),
     ]

@@ -1,12 +1,7 @@
 //! Who a program runs as: `""`, `1000`, `www-data`, `1000:1000`, looked up in the container's own files.
 
 use crate::{Error, Result, sys};
-use std::{
-    fs::File,
-    io::Read as _,
-    os::fd::BorrowedFd,
-    path::Path,
-};
+use std::{fs::File, io::Read as _, os::fd::BorrowedFd, path::Path};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read: an image is a stranger.
 const DATABASE_MAX: u64 = 1 << 20;
@@ -49,9 +44,10 @@ pub fn resolve(text: &str, passwd: &str, group: &str) -> Result<User> {
     };
     let user = if user.is_empty() { "0" } else { user };
     let number = user.parse::<u32>().ok();
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() >= 6 && (fields[0] == user || (number.is_some() && fields[2].parse().ok() == number))
-    });
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 6 && (fields[0] == user || (number.is_some() && fields[2].parse().ok() == number)));
     let (uid, default_gid, home, name) = match (&entry, number) {
         (Some(fields), _) => {
             let bad = |_| Error::text(format!("the container's /etc/passwd has a malformed line for user {user:?}"));

@@ -14,7 +14,10 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::{ffi::OsStringExt, process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStringExt, process::CommandExt},
+    },
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
@@ -73,10 +76,9 @@ fn server(dir: &Path, name: &str, leaf: Option<PathBuf>) -> ExitCode {
     })
 }
 
-/// Leaves the machine's namespaces. The process numbers and the control groups seen as root begin with this process's child.
+/// Leaves the machine's namespaces, its network excepted. The process numbers and the control groups seen as root begin with this process's child.
 fn separate(leaf: Option<&Path>) -> Result<(), String> {
     let spaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWPID
@@ -103,13 +105,21 @@ fn first_process(dir: &Path, name: &str, hierarchies: &[cgroup::Hierarchy]) -> R
     signals.thread_block().map_err(|e| format!("block signals: {e}"))?;
     let home = Home::open(dir).map_err(|e| format!("open {}: {e}", dir.display()))?;
     sethostname(name).map_err(|e| format!("set the host name: {e}"))?;
-    mounts::arrange(dir, hierarchies)?;
+    let outer = leave_network()?;
+    mounts::arrange(dir, hierarchies, &outer)?;
     std::env::set_current_dir("/").map_err(|e| format!("go to /: {e}"))?;
     spawn::say_ready().map_err(|e| format!("let go of the output: {e}"))?;
     if !spawn::wait_go() {
         return Ok(ExitCode::FAILURE);
     }
     Ok(watch(&home, &signals))
+}
+
+/// Leaves the machine's network; the way back to it, for what a server fetches from outside (package sources).
+fn leave_network() -> Result<OwnedFd, String> {
+    let outer = File::open("/proc/self/ns/net").map_err(|e| format!("open the machine's network namespace: {e}"))?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| format!("make a network namespace: {e}"))?;
+    Ok(outer.into())
 }
 
 /// Reaps orphans for ever, and starts the boot command now and at each SIGUSR1.

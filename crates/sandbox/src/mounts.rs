@@ -1,6 +1,7 @@
 //! The file system as a server sees it: the machine's, with the places of its own laid over it.
 
 use crate::cgroup::Hierarchy;
+use api::path::OUTER_NETWORK;
 use nix::{
     fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -40,8 +41,9 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Lays a server's own places over the machine's, in a mount namespace of its own; `hierarchies` are the machine's.
-pub fn arrange(dir: &Path, hierarchies: &[Hierarchy]) -> Result<(), String> {
+/// Lays a server's own places over the machine's, in a mount namespace of its own; `hierarchies` and the network namespace
+/// `outer` are the machine's.
+pub fn arrange(dir: &Path, hierarchies: &[Hierarchy], outer: &OwnedFd) -> Result<(), String> {
     let links = links_in(Path::new(CGROUP));
     // Opened first: their paths are hidden by what comes.
     let (lib, run) = (open(&dir.join("lib"))?, open(&dir.join("run"))?);
@@ -51,6 +53,8 @@ pub fn arrange(dir: &Path, hierarchies: &[Hierarchy]) -> Result<(), String> {
     own_var_lib()?;
     bind(&lib, api::path::STATE_DIR)?;
     bind(&run, "/run")?;
+    fs::write(OUTER_NETWORK, "").map_err(|e| format!("make {OUTER_NETWORK}: {e}"))?;
+    bind(outer, OUTER_NETWORK)?;
     fs::create_dir_all("/run/lock").map_err(|e| format!("make /run/lock: {e}"))?;
     fs::set_permissions("/run/lock", fs::Permissions::from_mode(0o1777)).map_err(|e| format!("open up /run/lock: {e}"))?;
     Plan { data: Some("mode=1777"), ..Plan::fresh("tmpfs", "/dev/shm") }.make()?;

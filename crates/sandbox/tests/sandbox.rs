@@ -56,12 +56,15 @@ fn a_server_has_places_of_its_own() {
     text(&sandbox, "s1", &["sh", "-c", "mkdir -p /run/roost && echo 1 >/run/roost/api.sock && echo 2 >/var/lib/roost/kept"]);
     assert_eq!(fs::read_to_string(sandbox.socket("s1")).unwrap(), "1\n");
     assert!(!sandbox.socket("s2").exists());
-    assert_eq!(text(&sandbox, "s2", &["ls", "/run", "/var/lib/roost"]), "/run:\nlock\n\n/var/lib/roost:");
+    assert_eq!(text(&sandbox, "s2", &["ls", "/run", "/var/lib/roost"]), "/run:\nlock\nouter-network\n\n/var/lib/roost:");
     assert!(!run(&sandbox, "s1", &["sh", "-c", "echo x >/var/lib/roost-sandbox-test-$$ && test -e /tmp/none"]).status.success());
     let leaked =
         fs::read_dir("/var/lib").unwrap().flatten().any(|e| e.file_name().to_string_lossy().starts_with("roost-sandbox-test"));
     assert!(!leaked, "the rest of /var/lib is a throw-away copy");
     assert!(text(&sandbox, "s1", &["ip", "route"]).contains("default via 10.200.0.254"));
+    let outer = format!("--net={}", api::path::OUTER_NETWORK);
+    let ours = fs::read_link("/proc/self/ns/net").unwrap().display().to_string();
+    assert_eq!(text(&sandbox, "s1", &["nsenter", &outer, "readlink", "/proc/self/ns/net"]), ours, "the way out");
 }
 
 #[test]

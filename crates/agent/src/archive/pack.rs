@@ -12,7 +12,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -23,30 +23,33 @@ use tar::{Builder, EntryType, Header};
 pub struct Source {
     parent: OwnedFd,
     name: OsString,
+    label: PathBuf,
 }
 
 impl Source {
-    /// Finds what a person means by `path`. A link at its end is taken as a link.
+    /// Finds what a person means by `path`. A link at its end is taken as a link, unless a slash or `/.` follows.
     pub fn find(root: &Root, path: &str) -> Result<Self> {
+        let through = path.ends_with('/') || path.ends_with("/.");
         let path = relative(path);
-        let name = path.file_name().unwrap_or_else(|| OsStr::new(".")).to_owned();
-        let parent = path.parent().unwrap_or_else(|| Path::new(""));
+        let label = path.file_name().map(PathBuf::from).unwrap_or_default();
+        let (parent, name) = match path.file_name() {
+            Some(name) if !through => (path.parent().unwrap_or_else(|| Path::new("")), name),
+            _ => (path.as_path(), OsStr::new(".")),
+        };
         let parent = root.directory(parent).map_err(|errno| failure(&path, errno))?;
-        fstatat(&parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| failure(&path, errno))?;
-        Ok(Self { parent, name })
+        fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| failure(&path, errno))?;
+        Ok(Self { parent, name: name.to_owned(), label })
     }
 }
 
-/// Writes it as tar; entries begin with its own name, those of the whole root with nothing.
+/// Writes it as tar; entries begin with its own name. The whole root begins with `./`.
 pub fn pack(source: &Source, out: impl Write) -> io::Result<()> {
     let mut builder = Builder::new(out);
-    let label = if source.name == "." { PathBuf::new() } else { PathBuf::from(&source.name) };
-    entry(&mut builder, source.parent.as_fd(), &source.name, &label, 0)?;
+    entry(&mut builder, (source.parent.as_fd(), &source.name), &source.label, 0)?;
     builder.into_inner()?.flush()
 }
 
-fn entry<W: Write>(out: &mut Builder<W>, parent: impl AsFd, name: &OsStr, label: &Path, depth: usize) -> io::Result<()> {
-    let parent = parent.as_fd();
+fn entry<W: Write>(out: &mut Builder<W>, (parent, name): (BorrowedFd<'_>, &OsStr), label: &Path, depth: usize) -> io::Result<()> {
     let stat = match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         // Gone since its directory was read.
         Err(nix::errno::Errno::ENOENT) if depth > 0 => return Ok(()),
@@ -77,11 +80,9 @@ fn directory<W: Write>(out: &mut Builder<W>, fd: OwnedFd, label: &Path, depth: u
     if depth >= DEPTH_MAX {
         return Err(io::Error::other(format!("{} is nested deeper than {DEPTH_MAX} directories", label.display())));
     }
-    if !label.as_os_str().is_empty() {
-        let mut name = label.as_os_str().to_owned();
-        name.push("/");
-        out.append_data(&mut header(&fstat(&fd)?, EntryType::Directory, 0), Path::new(&name), io::empty())?;
-    }
+    let mut name = if label.as_os_str().is_empty() { OsString::from(".") } else { label.as_os_str().to_owned() };
+    name.push("/");
+    out.append_data(&mut header(&fstat(&fd)?, EntryType::Directory, 0), Path::new(&name), io::empty())?;
     let mut names = Vec::new();
     for item in Dir::from_fd(fd.try_clone()?)?.iter() {
         let item = item?;
@@ -91,7 +92,7 @@ fn directory<W: Write>(out: &mut Builder<W>, fd: OwnedFd, label: &Path, depth: u
         }
     }
     names.sort();
-    names.iter().try_for_each(|name| entry(out, &fd, name, &label.join(name), depth + 1))
+    names.iter().try_for_each(|name| entry(out, (fd.as_fd(), name), &label.join(name), depth + 1))
 }
 
 /// A file that grows or shrinks meanwhile is cut or filled with zeros to the length it had.

@@ -8,9 +8,9 @@ use std::{
 };
 use tar::{Builder, EntryType, Header};
 
-struct Box_(tempfile::TempDir);
+struct Place(tempfile::TempDir);
 
-impl Box_ {
+impl Place {
     fn new() -> Self {
         let own = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(own.path("root/etc")).unwrap();
@@ -61,7 +61,7 @@ fn names(archive: &[u8]) -> Vec<String> {
 
 #[test]
 fn a_tree_goes_out_and_in_with_modes_links_and_times() {
-    let here = Box_::new();
+    let here = Place::new();
     fs::create_dir_all(here.path("root/srv/web/deep")).unwrap();
     fs::write(here.path("root/srv/web/index.html"), "hello").unwrap();
     fs::set_permissions(here.path("root/srv/web/index.html"), fs::Permissions::from_mode(0o4751)).unwrap();
@@ -78,15 +78,26 @@ fn a_tree_goes_out_and_in_with_modes_links_and_times() {
 
 #[test]
 fn a_single_file_and_the_whole_root() {
-    let here = Box_::new();
+    let here = Place::new();
     fs::write(here.path("root/etc/hosts"), "x").unwrap();
     assert_eq!(names(&here.pack("etc/../etc/./hosts").unwrap()), ["hosts"]);
-    assert_eq!(names(&here.pack("/").unwrap()), ["etc/", "etc/hosts"]);
+    assert_eq!(names(&here.pack("/").unwrap()), ["./", "etc/", "etc/hosts"]);
+}
+
+#[test]
+fn a_slash_behind_a_link_means_what_it_leads_to() {
+    let here = Place::new();
+    fs::write(here.path("root/etc/hosts"), "x").unwrap();
+    symlink("/etc", here.path("root/link")).unwrap();
+    assert_eq!(names(&here.pack("/link").unwrap()), ["link"]);
+    assert_eq!(names(&here.pack("/link/").unwrap()), ["link/", "link/hosts"]);
+    assert_eq!(names(&here.pack("/link/.").unwrap()), ["link/", "link/hosts"]);
+    assert_eq!(here.pack("/etc/hosts/").unwrap_err().kind, api::Kind::Usage);
 }
 
 #[test]
 fn links_out_of_the_root_lead_into_it() {
-    let here = Box_::new();
+    let here = Place::new();
     symlink(here.path("secret"), here.path("root/leak")).unwrap();
     symlink("../../..", here.path("root/etc/up")).unwrap();
     // The link itself is packed, never what the host has at its end.
@@ -101,7 +112,7 @@ fn links_out_of_the_root_lead_into_it() {
 
 #[test]
 fn a_climbing_entry_is_refused_and_an_absolute_one_stays_below() {
-    let here = Box_::new();
+    let here = Place::new();
     let error = here.unpack("/etc", &one("../../secret", EntryType::Regular, "owned")).unwrap_err();
     assert_eq!((error.kind, error.message.contains("leads out")), (api::Kind::Usage, true));
     here.unpack("/etc", &one("/abs", EntryType::Regular, "x")).unwrap();
@@ -111,7 +122,7 @@ fn a_climbing_entry_is_refused_and_an_absolute_one_stays_below() {
 
 #[test]
 fn an_entry_through_a_link_of_the_same_archive_stays_inside() {
-    let here = Box_::new();
+    let here = Place::new();
     here.unpack("/", &one("out", EntryType::Symlink, here.0.path().to_str().unwrap())).unwrap();
     let _ = here.unpack("/", &one("out/secret", EntryType::Regular, "owned"));
     assert_eq!(fs::read_to_string(here.path("secret")).unwrap(), "host");
@@ -121,7 +132,7 @@ fn an_entry_through_a_link_of_the_same_archive_stays_inside() {
 
 #[test]
 fn an_existing_file_or_link_is_replaced_not_written_through() {
-    let here = Box_::new();
+    let here = Place::new();
     symlink(here.path("secret"), here.path("root/etc/conf")).unwrap();
     here.unpack("/etc", &one("conf", EntryType::Regular, "mine")).unwrap();
     assert!(fs::symlink_metadata(here.path("root/etc/conf")).unwrap().is_file());
@@ -130,7 +141,7 @@ fn an_existing_file_or_link_is_replaced_not_written_through() {
 
 #[test]
 fn missing_places_wrong_places_and_broken_archives_are_sentences() {
-    let here = Box_::new();
+    let here = Place::new();
     fs::write(here.path("root/etc/file"), "x").unwrap();
     insta::assert_snapshot!(here.pack("/nowhere").unwrap_err(), @"/nowhere does not exist in the container");
     insta::assert_snapshot!(here.unpack("/nowhere", b"").unwrap_err(), @"/nowhere does not exist in the container");

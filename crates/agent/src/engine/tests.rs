@@ -130,6 +130,18 @@ async fn a_start_that_cannot_work_fails_with_its_sentence_until_a_restart_is_ask
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_failed_start_left_half_made_is_removed() {
+    let bed = Bed::new();
+    bed.runtime.faults.fail("ensure", 1, DriverError::fatal("no such user: www"));
+    let agent = bed.agent().await;
+    agent.tell(1, |_| ()).await;
+    agent.phase(ONE, Phase::Failed).await;
+    agent.tell(2, |told| told.pods.clear()).await;
+    agent.gone(ONE).await;
+    assert_eq!((bed.runtime.faults.count("remove"), bed.network.links().len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_without_a_command_fails_with_a_sentence() {
     let bed = Bed::new();
     bed.images.add(testing::DIGEST, ImageConfig::default());
@@ -147,6 +159,8 @@ async fn a_kind_of_container_that_cannot_run_here_says_why() {
     agent.tell(1, |_| ()).await;
     let report = agent.phase(ONE, Phase::Failed).await;
     assert_eq!(report.message.as_deref(), Some("application containers cannot run on this server: this kernel has no overlay"));
+    agent.tell(2, |told| told.pods.clear()).await;
+    agent.gone(ONE).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,7 +378,7 @@ async fn an_agent_without_a_ledger_touches_nothing_before_it_is_told() {
     agent.tell(1, |_| ()).await;
     let pid = agent.phase(ONE, Phase::Running).await.pid;
     drop(agent);
-    std::fs::remove_dir_all(bed.directory.path().join("agent")).unwrap();
+    std::fs::remove_dir_all(bed.directory.path().join("ledger")).unwrap();
     let next = bed.agent().await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!((bed.runtime.pid(ONE), next.engine.report().generation), (pid, 0));

@@ -9,6 +9,7 @@ use api::{
     view::{BootstrapRequest, PullRequest},
 };
 use axum::{
+    Json,
     body::Body,
     extract::{Path, State},
     response::Response,
@@ -99,7 +100,7 @@ where
 }
 
 /// `DELETE /v1/images/{digest}`: refused while an instance here needs it.
-pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<Response, ApiError> {
+pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<Json<()>, ApiError> {
     let busy = || Error::conflict("images are on their way to this server: try again when they are here");
     let alone = Arc::clone(&inner.content).try_write_owned().map_err(|_| busy())?;
     unused(&inner, &digest)?;
@@ -114,8 +115,8 @@ pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<
     });
     let freed = freed.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
     inner.dirty.wake();
-    let line = ImageProgress::Working { message: format!("{digest} is gone: {} freed", api::Bytes(freed)) };
-    Ok(ndjson(futures_util::stream::iter([line])))
+    tracing::info!(digest, freed, "image removed");
+    Ok(Json(()))
 }
 
 fn unused(inner: &Inner, digest: &str) -> Result<()> {

@@ -34,14 +34,14 @@ pub async fn logs(State(inner): Shared, Instance(id): Instance, Asked(query): As
     let reader = reader.map_err(|error| Error::failed(format!("log of instance {id}: {error}")))?;
     let (sender, receiver) = mpsc::channel(LINES);
     let scope = inner.scope.clone();
-    scope.job(async move { send(&inner, id, reader, query.follow, sender).await });
+    scope.job(async move { send(&inner, id, (reader, query.follow), sender).await });
     Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|line| (line, receiver))
     })))
 }
 
 /// Until the end, or for one that follows until the instance or its reader is gone.
-async fn send(inner: &Arc<Inner>, id: InstanceId, mut reader: logs::Reader, follow: bool, to: mpsc::Sender<LogLine>) {
+async fn send(inner: &Arc<Inner>, id: InstanceId, (mut reader, follow): (logs::Reader, bool), to: mpsc::Sender<LogLine>) {
     loop {
         let there = inner.lock().pods.contains_key(&id);
         let Some(back) = drain(reader, &to).await else { return };

@@ -5,7 +5,7 @@ use crate::testing::{
     self,
     bed::{Bed, ONE, told},
 };
-use api::report::Phase;
+use api::{report::Phase, server::ServerFacts};
 use axum::{
     Json, Router,
     extract::{Query, State},
@@ -152,12 +152,12 @@ fn agent(bed: &Bed, office: &Office, manager: SocketAddr, forget: bool) -> Scope
         run_dir: bed.directory.path().join("run"),
         listen: "127.0.0.1:0".parse().unwrap(),
         parallel: 4,
+        facts: ServerFacts { arch: "x86_64".to_owned(), ..ServerFacts::default() },
         tunnel_socket: Some(bed.directory.path().join("api.sock")),
         forget_on_refusal: forget,
     };
-    let facts = ServerFacts { arch: "x86_64".to_owned(), ..ServerFacts::default() };
     let (drivers, own) = (bed.drivers(), scope.clone());
-    scope.component("agent", async move { crate::run(options, drivers, changed, facts, own).await.map_err(|e| e.to_string()) });
+    scope.component("agent", async move { crate::run(options, drivers, changed, own).await.map_err(|e| e.to_string()) });
     scope
 }
 
@@ -251,21 +251,31 @@ async fn without_a_manager_the_ledger_is_lived_by() {
     next.stop();
 }
 
+/// Whether anything runs here a while after the manager began to refuse this server.
+async fn runs_after_refusal(forget: bool) -> bool {
+    let (bed, office) = (Bed::new(), Office::new().await);
+    let (address, manager) = office.open(ANY.parse().unwrap()).await;
+    let agent = agent(&bed, &office, address, forget);
+    office.tell(told(1, |_| ()));
+    office.phase(Phase::Running).await;
+    manager.stop();
+    manager.ended().await.unwrap();
+    office.refuse.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (_, manager) = office.open(address).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(bed.runtime.pods().len(), 1, "one refusal may be a slip");
+    tokio::time::sleep(REFUSED + Duration::from_secs(1)).await;
+    agent.stop();
+    manager.stop();
+    !bed.runtime.pods().is_empty()
+}
+
 #[tokio::test]
-async fn a_refusal_means_to_forget_only_when_that_was_said() {
-    for forget in [false, true] {
-        let (bed, office) = (Bed::new(), Office::new().await);
-        let (address, manager) = office.open(ANY.parse().unwrap()).await;
-        let agent = agent(&bed, &office, address, forget);
-        office.tell(told(1, |_| ()));
-        office.phase(Phase::Running).await;
-        manager.stop();
-        manager.ended().await.unwrap();
-        office.refuse.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (_, manager) = office.open(address).await;
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        assert_eq!(bed.runtime.pods().is_empty(), forget);
-        agent.stop();
-        manager.stop();
-    }
+async fn a_server_that_is_refused_for_good_forgets_everything() {
+    assert!(!runs_after_refusal(true).await);
+}
+
+#[tokio::test]
+async fn unless_it_was_not_told_to() {
+    assert!(runs_after_refusal(false).await);
 }

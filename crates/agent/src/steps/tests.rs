@@ -242,6 +242,8 @@ fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
     assert_eq!(leave(Some(PodState::Stopped), Link::Ready), Step::Remove);
     assert_eq!(leave(None, Link::Found), Step::Unlink);
     assert_eq!(leave(None, Link::Absent), Step::Forget);
+    let tried = case(|c| (c.pod.wanted, c.record.asked) = (Wanted::Stop, Some(0)));
+    assert_eq!(tried.0, Step::Remove, "what a failed start left is not seen, but removed");
     let stop = case(|c| (c.pod.wanted, c.run) = (Wanted::Stop, Some(PodState::Running)));
     assert_eq!(stop, (Step::Stop(testing::template().stop_grace), Phase::Stopping));
 }
@@ -291,7 +293,7 @@ impl Model {
             Step::Freeze(frozen) => self.run = Some(if *frozen { PodState::Frozen } else { PodState::Running }),
             Step::Halt => (self.record.halted, self.record.failed) = (true, None),
             Step::Look => self.drain = Some(Drain { elapsed: DRAIN_MIN, quiet: DRAIN_QUIET, looked: Duration::ZERO }),
-            Step::Remove => (self.run, self.record.starting) = (None, false),
+            Step::Remove => (self.run, self.record.asked) = (None, None),
             Step::Unlink => self.link = Link::Absent,
             Step::Rest | Step::Forget | Step::Wait(_) | Step::Fail(_) => {}
         }

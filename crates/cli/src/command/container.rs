@@ -3,13 +3,16 @@
 use crate::{
     args::ChangeArgs,
     command::image,
-    output, ports::{MountArg, PairArg, PortArg},
+    output,
+    ports::{MountArg, PairArg, PortArg},
     progress::{self, Standing},
     say,
 };
 use api::{
     Bytes, Cpu, Error, Kind, Name, Result, Span, Timestamp, path,
-    spec::{self, ContainerKind, ContainerSpec, ContainerTemplate, HealthCheck, ImageRef, Limits, PodTemplate, Power, Probe, Restart},
+    spec::{
+        self, ContainerKind, ContainerSpec, ContainerTemplate, HealthCheck, ImageRef, Limits, PodTemplate, Power, Probe, Restart,
+    },
     view::{Changed, ContainerRequest, ContainerView},
 };
 use clap::{Args, ValueEnum};
@@ -113,7 +116,8 @@ impl TemplateArgs {
     /// The template these flags describe.
     pub fn template(&self, image: &str, command: Vec<String>) -> Result<PodTemplate> {
         if let Some(network) = self.network.as_deref().filter(|network| *network != DEFAULT_NETWORK) {
-            return Err(Error::not_found(format!("no network {network}")).hint("leave --network out: every container is in the cluster's own network"));
+            return Err(Error::not_found(format!("no network {network}"))
+                .hint("leave --network out: every container is in the cluster's own network"));
         }
         let container = ContainerTemplate {
             name: Name::parse("container", "main")?,
@@ -174,7 +178,9 @@ impl TemplateArgs {
 
 fn http_probe(text: &str) -> Result<Probe> {
     let (port, path) = text.split_once('/').unwrap_or((text, ""));
-    let port = port.parse().map_err(|_| Error::usage(format!("{text:?} is not an HTTP check: write a port and a path, as in 80/health")))?;
+    let port = port
+        .parse()
+        .map_err(|_| Error::usage(format!("{text:?} is not an HTTP check: write a port and a path, as in 80/health")))?;
     Ok(Probe::Http { port, path: format!("/{path}"), host: None })
 }
 

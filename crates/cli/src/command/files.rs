@@ -49,7 +49,9 @@ pub async fn cp(client: &Client, args: CpArgs) -> Result<()> {
     match (end(&args.from), end(&args.to)) {
         (End::Here(from), End::There { target, path }) => put(client, from, (&target, &path)).await,
         (End::There { target, path }, End::Here(to)) => get(client, (&target, &path), to).await,
-        (End::Here(_), End::Here(_)) => Err(Error::usage("neither side is in a container: write container:/path for one of them")),
+        (End::Here(_), End::Here(_)) => {
+            Err(Error::usage("neither side is in a container: write container:/path for one of them"))
+        }
         (End::There { .. }, End::There { .. }) => Err(Error::usage("both sides are in containers: copy out first, then in")),
     }
 }
@@ -109,7 +111,11 @@ fn pipe() -> Result<(File, File)> {
 fn pack(from: &Path, name: &Path, to: File) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 16, to));
     tar.follow_symlinks(false);
-    if from.is_dir() { tar.append_dir_all(name, from)? } else { tar.append_path_with_name(from, name)? }
+    if from.is_dir() {
+        tar.append_dir_all(name, from)?
+    } else {
+        tar.append_path_with_name(from, name)?
+    }
     tar.into_inner()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all().or(Ok(()))
 }
 
@@ -133,7 +139,8 @@ fn unpack(from: impl Read, folder: &Path, rename: Option<&Path>) -> std::io::Res
     for entry in tar.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let plain: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir)).collect();
+        let plain: PathBuf =
+            path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir)).collect();
         let target = match rename {
             Some(name) => name.join(plain.iter().skip(1).collect::<PathBuf>()),
             None => plain,

@@ -130,7 +130,9 @@ pub async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             let image: ImageRecord = client.get(&format!("{}/{}", path::IMAGES, path::segment(&args.name))).await?;
             output::one(image, &[], args.output)
         }
-        ImageCommand::Pull(args) => pull(client, &PullRequest { image: args.image, server: args.server, insecure: args.insecure }).await,
+        ImageCommand::Pull(args) => {
+            pull(client, &PullRequest { image: args.image, server: args.server, insecure: args.insecure }).await
+        }
         ImageCommand::Import(args) => import(client, args).await,
         ImageCommand::Bootstrap(args) => bootstrap(client, args).await,
         ImageCommand::Delete(args) => delete(client, args).await,

@@ -239,8 +239,15 @@ async fn add(client: &Client, args: AddArgs) -> Result<u8> {
     };
     let update = UpdateRules { interval: args.interval.unwrap_or_default(), parallel: args.parallel };
     let dry_run = args.change.dry_run;
-    let request =
-        JobRequest { base: args.base.clone(), name: args.name.clone(), count: args.count, template, placement: rules, update, dry_run };
+    let request = JobRequest {
+        base: args.base.clone(),
+        name: args.name.clone(),
+        count: args.count,
+        template,
+        placement: rules,
+        update,
+        dry_run,
+    };
     let changed = make(client, &request).await?;
     if dry_run {
         return super::dry(&changed);
@@ -390,7 +397,8 @@ async fn upgrade(client: &Client, args: UpgradeArgs) -> Result<u8> {
 }
 
 async fn rollback(client: &Client, args: RollbackArgs) -> Result<u8> {
-    let request = UpgradeRequest { rollback: Some(args.revision.unwrap_or(0)), dry_run: args.change.dry_run, ..UpgradeRequest::default() };
+    let request =
+        UpgradeRequest { rollback: Some(args.revision.unwrap_or(0)), dry_run: args.change.dry_run, ..UpgradeRequest::default() };
     let changed: Changed = client.send(Method::POST, &format!("{}/upgrade", one(&args.name)), &request).await?;
     if args.change.dry_run {
         return super::dry(&changed);

@@ -161,7 +161,11 @@ pub async fn show(client: &Client, args: ShowArgs) -> Result<()> {
             if let Ok(image) = client.get::<api::image::ImageRecord>(&format!("{}/{segment}", path::IMAGES)).await {
                 return output::one(image, &[], args.output);
             }
-            Err(if error.kind == Kind::NotFound { Error { message: format!("nothing here is named {}", args.name), ..error } } else { error })
+            Err(if error.kind == Kind::NotFound {
+                Error { message: format!("nothing here is named {}", args.name), ..error }
+            } else {
+                error
+            })
         }
     }
 }

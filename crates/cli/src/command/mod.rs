@@ -12,7 +12,10 @@ pub mod stats;
 pub mod stream;
 pub mod token;
 
-use crate::{args::{Command, Global}, connect};
+use crate::{
+    args::{Command, Global},
+    connect,
+};
 use api::{Result, view::Changed};
 
 /// Exit code when a dry run would change something.

@@ -86,7 +86,10 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
     let jobs: Vec<JobView> = client.get(path::JOBS).await?;
     let lone = containers.iter().filter(|container| container.job.is_none()).flat_map(|container| {
         let server = or_dash(container.server.as_ref());
-        container.publish.iter().map(move |port| (port.host, port.protocol, server.clone(), container.name.clone(), port.container))
+        container
+            .publish
+            .iter()
+            .map(move |port| (port.host, port.protocol, server.clone(), container.name.clone(), port.container))
     });
     let job = jobs.iter().flat_map(|job| {
         let ports = job.spec.template.publish.iter();

@@ -190,8 +190,11 @@ async fn undrain(client: &Client, args: DrainArgs) -> Result<()> {
 }
 
 async fn set(client: &Client, args: SetArgs) -> Result<()> {
-    let labels: BTreeMap<_, _> =
-        args.labels.iter().map(|PairArg(key, value)| (key.clone(), Some(value.clone()).filter(|value| !value.is_empty()))).collect();
+    let labels: BTreeMap<_, _> = args
+        .labels
+        .iter()
+        .map(|PairArg(key, value)| (key.clone(), Some(value.clone()).filter(|value| !value.is_empty())))
+        .collect();
     client.send::<_, Changed>(Method::PATCH, &one(&args.name), &serde_json::json!({ "labels": labels })).await.map(drop)
 }
 

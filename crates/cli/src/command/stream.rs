@@ -10,7 +10,10 @@ use http::Method;
 use nix::sys::termios;
 use std::io::{IsTerminal, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf, split};
-use wire::{client::{Client, Upgraded}, frames};
+use wire::{
+    client::{Client, Upgraded},
+    frames,
+};
 
 /// Run a command in a container, wherever it is; its exit code is passed through
 ///
@@ -164,7 +167,9 @@ async fn converse(stream: Upgraded, stdin: bool, tty: bool) -> Result<i32> {
 
 fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::failed(format!("cannot write output: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write output: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! What agents ask: what they must be; and what they say: what they are.
 
+use super::write::Decision;
 use crate::{Control, events::Events, session};
 use api::{
     Error, Name, Snapshot,
@@ -9,7 +10,6 @@ use api::{
     server::{ServerFacts, ServerSpec},
     view::Changed,
 };
-use super::write::Decision;
 use axum::{
     Extension, Json, Router,
     extract::State,
@@ -18,7 +18,11 @@ use axum::{
     routing::{get, post},
 };
 use std::sync::Arc;
-use wire::{heartbeat, identity::Who, server::{ApiError, Body}};
+use wire::{
+    heartbeat,
+    identity::Who,
+    server::{ApiError, Body},
+};
 
 pub fn routes() -> Router<Control> {
     Router::new()
@@ -40,7 +44,11 @@ fn server(control: &Control, who: &Who) -> api::Result<Arc<ServerSpec>> {
     }
 }
 
-async fn hello(State(control): State<Control>, Extension(who): Extension<Who>, Body(facts): Body<ServerFacts>) -> Result<Json<Changed>, ApiError> {
+async fn hello(
+    State(control): State<Control>,
+    Extension(who): Extension<Who>,
+    Body(facts): Body<ServerFacts>,
+) -> Result<Json<Changed>, ApiError> {
     let spec = server(&control, &who)?;
     if spec.facts == facts {
         return Ok(Json(Changed { revision: 0, unchanged: true, summary: Vec::new() }));
@@ -52,7 +60,11 @@ async fn hello(State(control): State<Control>, Extension(who): Extension<Who>, B
     Ok(Json(Changed { revision, unchanged: false, summary: Vec::new() }))
 }
 
-async fn assignment(State(control): State<Control>, Extension(who): Extension<Who>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn assignment(
+    State(control): State<Control>,
+    Extension(who): Extension<Who>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let spec = server(&control, &who)?;
     if let Some(text) = headers.get(heartbeat::HEADER).and_then(|value| value.to_str().ok()) {
         control.beats.key(&spec.name, heartbeat::Key::from_hex(text)?);
@@ -61,7 +73,11 @@ async fn assignment(State(control): State<Control>, Extension(who): Extension<Wh
     Ok(wire::server::ndjson(session::assignments(control, spec.name.clone())).into_response())
 }
 
-async fn report(State(control): State<Control>, Extension(who): Extension<Who>, Body(report): Body<Report>) -> Result<Json<()>, ApiError> {
+async fn report(
+    State(control): State<Control>,
+    Extension(who): Extension<Who>,
+    Body(report): Body<Report>,
+) -> Result<Json<()>, ApiError> {
     let spec = server(&control, &who)?;
     if report.server != spec.name {
         return Err(Error::not_allowed(format!("server {} may not report for {}", spec.name, report.server)).into());
@@ -84,7 +100,8 @@ fn tell(events: &Events, snapshot: &Snapshot, (server, former): (&Name, Option<&
         let before = former.and_then(|former| former.instances.get(&placement.id));
         if let Some(message) = transition(before, now) {
             let name = if placement.slot == 0 { owner.to_string() } else { format!("{owner}/{}", placement.slot) };
-            let message = if now.phase == Phase::Running { format!("{message} on {server} at {}", placement.address) } else { message };
+            let message =
+                if now.phase == Phase::Running { format!("{message} on {server} at {}", placement.address) } else { message };
             events.note(Noun::Container, name, message);
         }
     }
@@ -99,7 +116,9 @@ fn transition(before: Option<&InstanceReport>, now: &InstanceReport) -> Option<S
             Phase::Running => Some("running".to_owned()),
             Phase::Failed => Some(format!("failed{because}")),
             Phase::BackOff => Some(format!("ended, will be started again{because}")),
-            Phase::Exited => Some(now.exit_code.map_or_else(|| "stopped".to_owned(), |code| format!("ended with exit code {code}"))),
+            Phase::Exited => {
+                Some(now.exit_code.map_or_else(|| "stopped".to_owned(), |code| format!("ended with exit code {code}")))
+            }
             Phase::Frozen => Some("frozen".to_owned()),
             Phase::Pending | Phase::Pulling | Phase::Starting | Phase::Stopping => None,
         };

@@ -1,6 +1,10 @@
 //! Lone containers, and instances of jobs in the same list.
 
-use super::{Answer, watch::{Watching, watch}, write::{Decision, change}};
+use super::{
+    Answer,
+    watch::{Watching, watch},
+    write::{Decision, change},
+};
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
     Error, Name, Snapshot, Target, Timestamp, key, path,
@@ -39,7 +43,11 @@ async fn list(State(control): State<Control>, Query(query): Query<Watching>) -> 
     Json(view::containers(&control.world.now().snapshot)).into_response()
 }
 
-async fn show(State(control): State<Control>, Path(target): Path<String>, Query(query): Query<Watching>) -> Result<Response, ApiError> {
+async fn show(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    Query(query): Query<Watching>,
+) -> Result<Response, ApiError> {
     let target: Target = target.parse()?;
     if query.watch {
         return Ok(watch(&control, move |world| find_view(&world.snapshot, &target).ok()));
@@ -83,7 +91,8 @@ fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
         let plan = snapshot.container_plans.get(&target.name);
         let at = plan.and_then(|plan| plan.placement.as_ref()).map(|placement| &placement.server).or(spec.server.as_ref());
         if at != Some(server) {
-            admit::container::present(snapshot, server).or_else(|error| if error.kind == api::Kind::NotFound { Err(error) } else { Ok(()) })?;
+            admit::container::present(snapshot, server)
+                .or_else(|error| if error.kind == api::Kind::NotFound { Err(error) } else { Ok(()) })?;
             return Err(proxy::no_container(snapshot, target));
         }
     }
@@ -113,8 +122,9 @@ async fn power(State(control): State<Control>, Path(target): Path<String>, power
     // A container whose program ended by itself is wanted on already; starting it again is a restart.
     let world = control.world.now();
     let parsed: Target = target.parse()?;
-    let ended = find_view(&world.snapshot, &parsed)
-        .is_ok_and(|view| matches!(view.phase, Some(api::report::Phase::Exited | api::report::Phase::Failed | api::report::Phase::BackOff)));
+    let ended = find_view(&world.snapshot, &parsed).is_ok_and(|view| {
+        matches!(view.phase, Some(api::report::Phase::Exited | api::report::Phase::Failed | api::report::Phase::BackOff))
+    });
     update(&control, &target, "change", |spec| {
         if power == Power::On && spec.power == Power::On && ended {
             spec.restarts += 1;
@@ -149,9 +159,11 @@ async fn rename(State(control): State<Control>, Path(target): Path<String>, Body
             .delete(world, key::of(key::CONTAINERS, &spec.name))
             .put(world, key::of(key::CONTAINERS, &fresh.name), &fresh)?;
         match world.snapshot.container_plans.get(&spec.name) {
-            Some(plan) => decision
-                .delete(world, key::of(key::CONTAINER_PLANS, &spec.name))
-                .put(world, key::of(key::CONTAINER_PLANS, &fresh.name), plan.as_ref()),
+            Some(plan) => decision.delete(world, key::of(key::CONTAINER_PLANS, &spec.name)).put(
+                world,
+                key::of(key::CONTAINER_PLANS, &fresh.name),
+                plan.as_ref(),
+            ),
             None => Ok(decision),
         }
     });
@@ -202,7 +214,8 @@ async fn remove(State(control): State<Control>, Path(target): Path<String>, Quer
         let spec = lone(world, &target)?;
         let running = find_view(&world.snapshot, &target).is_ok_and(|view| view.phase == Some(api::report::Phase::Running));
         if running && !query.force {
-            return Err(Error::conflict(format!("container {target} is running")).hint(format!("stop it first, or: roost rm -f {target}")));
+            return Err(Error::conflict(format!("container {target} is running"))
+                .hint(format!("stop it first, or: roost rm -f {target}")));
         }
         Ok(Decision::saying(format!("remove container {target}")).delete(world, key::of(key::CONTAINERS, &spec.name)))
     });

@@ -1,6 +1,9 @@
 //! Images: content goes to an agent's store, the name goes into the cluster's.
 
-use super::{Answer, write::{Decision, change}};
+use super::{
+    Answer,
+    write::{Decision, change},
+};
 use crate::{Control, admit, agents::explain, proxy};
 use api::{
     Error, Kind, Name, Result, Snapshot,
@@ -20,7 +23,10 @@ use axum::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
-use wire::{client::Lines, server::{ApiError, Body}};
+use wire::{
+    client::Lines,
+    server::{ApiError, Body},
+};
 
 pub fn routes() -> Router<Control> {
     Router::new()
@@ -135,7 +141,8 @@ fn user(snapshot: &Snapshot, record: &ImageRecord) -> Option<String> {
     if snapshot.images.values().any(|other| other.digest == record.digest && other.name != record.name) {
         return None;
     }
-    let uses = |template: &api::spec::PodTemplate| template.containers.iter().any(|c| c.image.digest.as_ref() == Some(&record.digest));
+    let uses =
+        |template: &api::spec::PodTemplate| template.containers.iter().any(|c| c.image.digest.as_ref() == Some(&record.digest));
     let lone = snapshot.containers.values().find(|spec| uses(&spec.template)).map(|spec| format!("container {}", spec.name));
     lone.or_else(|| {
         let job = snapshot.jobs.values().find(|job| uses(&job.template) || job.history.iter().any(|old| uses(&old.template)));

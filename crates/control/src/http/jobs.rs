@@ -1,6 +1,10 @@
 //! Jobs.
 
-use super::{Answer, watch::{Watching, watch}, write::{Decision, change}};
+use super::{
+    Answer,
+    watch::{Watching, watch},
+    write::{Decision, change},
+};
 use crate::{Control, admit, view};
 use api::{
     Error, Name, Timestamp, key, path,
@@ -65,8 +69,11 @@ async fn create(State(control): State<Control>, Body(request): Body<JobRequest>)
     let dry_run = request.dry_run;
     let changed = change(&control, dry_run, |world| {
         let spec = admit::job::create(&world.snapshot, request.clone(), now())?;
-        Decision::saying(format!("make job {} of {} instances", spec.name, spec.count))
-            .put(world, key::of(key::JOBS, &spec.name), &spec)
+        Decision::saying(format!("make job {} of {} instances", spec.name, spec.count)).put(
+            world,
+            key::of(key::JOBS, &spec.name),
+            &spec,
+        )
     });
     Ok(Json(changed.await?))
 }
@@ -78,8 +85,11 @@ async fn scale(State(control): State<Control>, Path(name): Path<Name>, Body(requ
         if fresh == **spec {
             return Ok(Decision::unchanged(format!("job {name} has {} instances", spec.count)));
         }
-        Decision::saying(format!("scale job {name} from {} to {}", spec.count, fresh.count))
-            .put(world, key::of(key::JOBS, &name), &fresh)
+        Decision::saying(format!("scale job {name} from {} to {}", spec.count, fresh.count)).put(
+            world,
+            key::of(key::JOBS, &name),
+            &fresh,
+        )
     });
     Ok(Json(changed.await?))
 }
@@ -88,8 +98,11 @@ async fn upgrade(State(control): State<Control>, Path(name): Path<Name>, Body(re
     let changed = change(&control, request.dry_run, |world| {
         let spec = find(&world.snapshot, &name)?;
         let fresh = admit::job::upgrade(&world.snapshot, spec, &request, now())?;
-        Decision::saying(format!("upgrade job {name} to revision {}", fresh.revision))
-            .put(world, key::of(key::JOBS, &name), &fresh)
+        Decision::saying(format!("upgrade job {name} to revision {}", fresh.revision)).put(
+            world,
+            key::of(key::JOBS, &name),
+            &fresh,
+        )
     });
     Ok(Json(changed.await?))
 }

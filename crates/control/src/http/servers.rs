@@ -1,9 +1,20 @@
 //! Servers: joined, shown, drained, changed, removed; and the tokens they join with.
 
-use super::{Answer, advertised, watch::{Watching, watch}, write::{Decision, change}};
-use crate::{Control, admit::container::no_server, tokens::{self, Grant}, view};
+use super::{
+    Answer, advertised,
+    watch::{Watching, watch},
+    write::{Decision, change},
+};
+use crate::{
+    Control,
+    admit::container::no_server,
+    tokens::{self, Grant},
+    view,
+};
 use api::{
-    Error, Name, Timestamp, event::Noun, key, path,
+    Error, Name, Timestamp,
+    event::Noun,
+    key, path,
     server::{Liveness, ServerSpec},
     view::{Changed, JoinAnswer, JoinRequest, ServerView, Token},
 };
@@ -14,7 +25,11 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, net::{IpAddr, SocketAddr}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use wire::{identity::Subject, server::Body};
 
 /// How long a server's certificate is good for. It is renewed when it joins anew.
@@ -100,7 +115,9 @@ async fn set(State(control): State<Control>, Path(name): Path<Name>, Body(settin
 fn free_subnet(snapshot: &api::Snapshot, name: &Name, subnet: ipnet::Ipv4Net) -> api::Result<()> {
     let range = snapshot.cluster.as_ref().map(|cluster| cluster.range);
     if subnet.prefix_len() > 29 || subnet.trunc() != subnet {
-        return Err(Error::usage(format!("{subnet} is not a subnet for containers: use a network address and a prefix of 8 to 29")));
+        return Err(Error::usage(format!(
+            "{subnet} is not a subnet for containers: use a network address and a prefix of 8 to 29"
+        )));
     }
     if let Some(range) = range.filter(|range| !range.contains(&subnet)) {
         return Err(Error::usage(format!("subnet {subnet} is outside the cluster's range {range}")));
@@ -191,7 +208,8 @@ fn record(
     let snapshot = &world.snapshot;
     if snapshot.servers.contains_key(&request.name) {
         let name = &request.name;
-        return Err(Error::conflict(format!("there is a server {name} already")).hint(format!("join under another name: --name, or roost server delete {name}")));
+        return Err(Error::conflict(format!("there is a server {name} already"))
+            .hint(format!("join under another name: --name, or roost server delete {name}")));
     }
     if let Some(other) = snapshot.servers.values().find(|server| server.address == address) {
         return Err(Error::conflict(format!("server {} has the address {address} already", other.name)));

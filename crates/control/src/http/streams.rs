@@ -1,12 +1,7 @@
 //! What goes through to the agent that has the container: exec, attach, logs, files, signals; and use of resources.
 
 use crate::{Control, agents::explain, proxy, view};
-use api::{
-    Error, InstanceId, Name, Snapshot, Target, Timestamp, path,
-    report::InstanceStats,
-    server::Liveness,
-    view::StatsView,
-};
+use api::{Error, InstanceId, Name, Snapshot, Target, Timestamp, path, report::InstanceStats, server::Liveness, view::StatsView};
 use axum::{
     Json, Router,
     body::Body,
@@ -24,7 +19,10 @@ pub fn routes() -> Router<Control> {
         .route(&format!("{one}/exec"), post(|s, p, r| forward(s, p, (r, "exec"))))
         .route(&format!("{one}/attach"), post(|s, p, r| forward(s, p, (r, "attach"))))
         .route(&format!("{one}/logs"), get(|s, p, r| forward(s, p, (r, "logs"))))
-        .route(&format!("{one}/archive"), get(|s, p, r| forward(s, p, (r, "archive"))).put(|s, p, r| forward(s, p, (r, "archive"))))
+        .route(
+            &format!("{one}/archive"),
+            get(|s, p, r| forward(s, p, (r, "archive"))).put(|s, p, r| forward(s, p, (r, "archive"))),
+        )
         .route(&format!("{one}/kill"), post(kill))
         .route(path::STATS, get(stats))
 }

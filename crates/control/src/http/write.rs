@@ -1,6 +1,10 @@
 //! Committing what was admitted: read a world, decide, commit under the guard of what was read; think again when it moved.
 
-use crate::{Control, liveness, tokens::{encode, failed}, world::World};
+use crate::{
+    Control, liveness,
+    tokens::{encode, failed},
+    world::World,
+};
 use api::{Error, Result, view::Changed};
 use serde::Serialize;
 use std::time::Duration;

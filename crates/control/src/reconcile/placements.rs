@@ -14,9 +14,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Starts the reconciler.
 pub fn start(control: &Control) {
     let (control_task, signal) = (control.clone(), control.look.clone());
-    control.scope.component("planner", async move {
-        base::reconcile::run(&signal, PERIOD, || look(&control_task)).await
-    });
+    control.scope.component("planner", async move { base::reconcile::run(&signal, PERIOD, || look(&control_task)).await });
 }
 
 async fn look(control: &Control) -> Outcome {

@@ -61,7 +61,9 @@ pub fn judge(zone: &Zone, bytes: &[u8], transport: Transport) -> Verdict {
         (Transport::Udp, None) => PLAIN_UDP,
         (Transport::Udp, Some(_)) => question.max_payload().clamp(PLAIN_UDP, SAFE_UDP),
     };
-    Verdict::Reply(encode(respond(zone, &question, query, &place), limit).unwrap_or_else(|| refusal(bytes, ResponseCode::ServFail)))
+    Verdict::Reply(
+        encode(respond(zone, &question, query, &place), limit).unwrap_or_else(|| refusal(bytes, ResponseCode::ServFail)),
+    )
 }
 
 /// A reply with nothing but a code, for questions that cannot be read or answered: id, kind and "recursion desired" are the

@@ -190,7 +190,8 @@ fn answers(question: &[u8], answer: &[u8]) -> bool {
     }
     let counted = u16::from_be_bytes([answer[4], answer[5]]);
     let end = name_end(question).map_or(HEADER, |end| end + 4);
-    counted == 0 || answer.get(HEADER..end).is_some_and(|asked| asked.eq_ignore_ascii_case(&question[HEADER..end.min(question.len())]))
+    counted == 0
+        || answer.get(HEADER..end).is_some_and(|asked| asked.eq_ignore_ascii_case(&question[HEADER..end.min(question.len())]))
 }
 
 /// Where the first question's name ends.

@@ -143,7 +143,12 @@ mod tests {
 
     fn zone() -> Zone {
         let zone = Zone::new(Name::from_ascii("internal.").unwrap(), Some("10.88.0.0/16".parse().unwrap()));
-        zone.with(table(&[("web", &[[10, 88, 1, 2], [10, 88, 2, 2]]), ("web-1.web", &[[10, 88, 1, 2]]), ("c1", &[[10, 88, 1, 9]]), ("gone", &[])]))
+        zone.with(table(&[
+            ("web", &[[10, 88, 1, 2], [10, 88, 2, 2]]),
+            ("web-1.web", &[[10, 88, 1, 2]]),
+            ("c1", &[[10, 88, 1, 9]]),
+            ("gone", &[]),
+        ]))
     }
 
     #[test]

@@ -45,7 +45,9 @@ pub fn import(store: &ContentStore, archive: &mut dyn Read, name: &str, progress
     match (files.get("index.json"), files.get("manifest.json")) {
         (Some(index), _) => oci::image(&work, &files, index, name),
         (None, Some(manifest)) => docker::image(&work, &files, manifest, name),
-        (None, None) => Err(Error::content(format!("{name} has neither index.json (OCI layout) nor manifest.json (docker archive)"))),
+        (None, None) => {
+            Err(Error::content(format!("{name} has neither index.json (OCI layout) nor manifest.json (docker archive)")))
+        }
     }
 }
 
@@ -87,7 +89,9 @@ mod tests {
     #[test]
     fn first_names_tell_forms_apart() {
         let hex = "0123456789abcdef".repeat(4);
-        for layout in ["oci-layout", "blobs", "blobs/sha256", "index.json", &hex, &format!("{hex}.json"), &format!("{hex}/layer.tar")] {
+        for layout in
+            ["oci-layout", "blobs", "blobs/sha256", "index.json", &hex, &format!("{hex}.json"), &format!("{hex}/layer.tar")]
+        {
             assert!(of_layout(layout.as_bytes()), "{layout}");
         }
         for root in ["bin", "etc/passwd", "usr", "0123", "sbin/init", "blobs.txt"] {

@@ -73,7 +73,8 @@ pub fn spool(work: &Work<'_>, archive: impl Read, what: &str) -> Result<Files> {
                 files.links.insert(clean(&entry.path)?, target);
             }
             Kind::File if entry.pieces.is_empty() => {
-                let too_much = || if by_disk { work.no_space() } else { Error::content(format!("{what} holds more than is allowed")) };
+                let too_much =
+                    || if by_disk { work.no_space() } else { Error::content(format!("{what} holds more than is allowed")) };
                 left = left.checked_sub(entry.size).ok_or_else(too_much)?;
                 files.files.insert(clean(&entry.path)?, write(work, &mut walker, what)?);
                 done += entry.size;

@@ -30,7 +30,13 @@ fn reads_what_the_tar_crate_writes() {
     builder.append_data(&mut header(EntryType::Regular, 5), "bin/tool", &b"hello"[..]).unwrap();
     builder.append_data(&mut header(EntryType::Regular, 1), &long, &b"x"[..]).unwrap();
     builder.append_link(&mut header(EntryType::Symlink, 0), "lib", "usr/lib").unwrap();
-    builder.append_pax_extensions([("mtime", &b"12.5"[..]), ("path", b"renamed"), ("SCHILY.xattr.security.capability", b"\x01\n\x02")]).unwrap();
+    builder
+        .append_pax_extensions([
+            ("mtime", &b"12.5"[..]),
+            ("path", b"renamed"),
+            ("SCHILY.xattr.security.capability", b"\x01\n\x02"),
+        ])
+        .unwrap();
     builder.append_data(&mut header(EntryType::Regular, 0), "short", &b""[..]).unwrap();
     let found = all(&builder.into_inner().unwrap()).unwrap();
     let (tool, data) = &found[0];
@@ -39,7 +45,10 @@ fn reads_what_the_tar_crate_writes() {
     assert_eq!(found[1].0.path, long.as_bytes());
     assert_eq!((&found[2].0.link[..], found[2].0.kind), (&b"usr/lib"[..], Kind::Symlink));
     let last = &found[3].0;
-    assert_eq!((&last.path[..], last.mtime, last.capability.as_deref()), (&b"renamed"[..], (12, 500_000_000), Some(&b"\x01\n\x02"[..])));
+    assert_eq!(
+        (&last.path[..], last.mtime, last.capability.as_deref()),
+        (&b"renamed"[..], (12, 500_000_000), Some(&b"\x01\n\x02"[..]))
+    );
 }
 
 #[test]

@@ -100,7 +100,11 @@ fn drop_capabilities() -> Result<(), Failure> {
     let data = [low, high];
     // SAFETY: header and data have the form of version 3 and outlive the call.
     let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
-    if done == 0 { Ok(()) } else { Err(Failure::Call { what: "give up capabilities".to_owned(), source: io::Error::last_os_error() }) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Call { what: "give up capabilities".to_owned(), source: io::Error::last_os_error() })
+    }
 }
 
 fn call(what: &str) -> impl Fn(nix::Error) -> Failure + '_ {

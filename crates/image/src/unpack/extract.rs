@@ -128,7 +128,9 @@ impl Extraction {
     }
 
     fn device(&mut self, entry: &Entry, path: &[u8]) -> Result<(), Failure> {
-        if entry.kind == Kind::Character && STANDARD_DEVICES.iter().any(|(known, device)| *known == path && *device == entry.device) {
+        if entry.kind == Kind::Character
+            && STANDARD_DEVICES.iter().any(|(known, device)| *known == path && *device == entry.device)
+        {
             return Ok(());
         }
         if entry.kind == Kind::Character && entry.device == (0, 0) {
@@ -137,7 +139,9 @@ impl Extraction {
         }
         let (major, minor) = entry.device;
         let shown = path.escape_ascii();
-        Err(Failure::Refused(format!("the archive holds the device node {shown} ({major}, {minor}): images may not bring devices")))
+        Err(Failure::Refused(format!(
+            "the archive holds the device node {shown} ({major}, {minor}): images may not bring devices"
+        )))
     }
 
     /// Clears the name of what an earlier entry, or a whiteout, left there. A directory over a directory stays.
@@ -179,7 +183,8 @@ impl Extraction {
             }
             Kind::Fifo | Kind::Character | Kind::Block => {
                 let parent = self.places.directory(dir)?;
-                mknodat(parent, os(last), SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0).map_err(failed("make pipe", path))?;
+                mknodat(parent, os(last), SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+                    .map_err(failed("make pipe", path))?;
             }
         }
         let parent = self.places.directory(dir)?;
@@ -207,7 +212,8 @@ impl Extraction {
         let target = name::clean(&entry.link).map_err(Failure::Refused)?;
         let (target_dir, target_last) = name::split(&target);
         let from = self.places.directory(target_dir)?;
-        let is_file = look(from, target_last)?.is_some_and(|s| matches!(kind(&s), SFlag::S_IFREG | SFlag::S_IFLNK | SFlag::S_IFIFO));
+        let is_file =
+            look(from, target_last)?.is_some_and(|s| matches!(kind(&s), SFlag::S_IFREG | SFlag::S_IFLNK | SFlag::S_IFIFO));
         if target.is_empty() || !is_file {
             let (shown, to) = (path.escape_ascii(), target.escape_ascii());
             return Err(Failure::Refused(format!("the hard link {shown} leads to {to}, which is no file of the archive")));
@@ -284,7 +290,9 @@ fn attributes(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Fai
     let mode = Mode::from_bits_truncate(entry.mode);
     fchmodat(dir, os(name), mode, FchmodatFlags::FollowSymlink).map_err(failed("set the mode of", &entry.path))?;
     match &entry.capability {
-        Some(value) if entry.kind == Kind::File => capability(dir, name, value).map_err(failed("set the capabilities of", &entry.path)),
+        Some(value) if entry.kind == Kind::File => {
+            capability(dir, name, value).map_err(failed("set the capabilities of", &entry.path))
+        }
         _ => Ok(()),
     }
 }

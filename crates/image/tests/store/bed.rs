@@ -185,12 +185,16 @@ impl Blobs {
     /// As the archive of an OCI layout with this manifest.
     pub fn layout(&self, manifest: &str) -> Vec<u8> {
         let size = self.0[manifest].len();
-        let index = serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": manifest, "size": size}]});
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let index =
+            serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": media_type, "digest": manifest, "size": size}]});
         let mut tar = Tar::new().dir("blobs/").dir("blobs/sha256/");
         for (digest, bytes) in &self.0 {
             tar = tar.file(&format!("blobs/sha256/{}", &digest[7..]), bytes);
         }
-        tar.file("index.json", &serde_json::to_vec(&index).unwrap()).file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).done()
+        tar.file("index.json", &serde_json::to_vec(&index).unwrap())
+            .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+            .done()
     }
 }
 

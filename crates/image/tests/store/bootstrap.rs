@@ -4,7 +4,13 @@ use crate::bed::*;
 use api::{image::ImageProgress, spec::ContainerKind, view::BootstrapRequest};
 use driver::Images as _;
 use image::ContentStore;
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Mutex};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Mutex,
+};
 use tempfile::TempDir;
 
 fn request(release: &str, include: &[&str], command: &[&str]) -> BootstrapRequest {
@@ -21,17 +27,45 @@ fn request(release: &str, include: &[&str], command: &[&str]) -> BootstrapReques
 
 /// A store whose mmdebstrap is this script, on a machine with a source for bookworm only.
 fn with_script(script: &str) -> (ContentStore, TempDir) {
+    with_script_in(script, None)
+}
+
+/// The same, with a network namespace to make base systems in.
+fn with_script_in(script: &str, network: Option<PathBuf>) -> (ContentStore, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    fs::write(at("root.tar"), Tar::new().dir("bin/").file("bin/sh", b"x").file("etc/hostname", b"secret").file("sbin/init", b"x").done()).unwrap();
+    fs::write(
+        at("root.tar"),
+        Tar::new().dir("bin/").file("bin/sh", b"x").file("etc/hostname", b"secret").file("sbin/init", b"x").done(),
+    )
+    .unwrap();
     fs::write(at("make"), format!("#!/bin/sh\ncd {}\n{script}\n", dir.path().display())).unwrap();
-    fs::set_permissions(at("make"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(at("make"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(at("apt")).unwrap();
     fs::write(at("apt/sources.list"), "deb http://mirror.test/debian bookworm main\n").unwrap();
     let mut options = options(&at("images"));
     options.mmdebstrap = at("make").into();
     options.apt_sources = Some(at("apt"));
+    options.network = network;
     (ContentStore::open(options).unwrap(), dir)
+}
+
+#[test]
+fn a_base_system_is_made_in_the_network_that_is_given() {
+    // A process that has a network of its own until its input ends.
+    let mut other = Command::new("unshare").args(["--net", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let network = PathBuf::from(format!("/proc/{}/ns/net", other.id()));
+    let ours = fs::read_link("/proc/self/ns/net").unwrap();
+    while fs::read_link(&network).unwrap() == ours {
+        std::thread::yield_now();
+    }
+    let theirs = fs::read_link(&network).unwrap();
+    let (store, dir) = with_script_in("readlink /proc/self/ns/net > where; cat root.tar", Some(network));
+    let made = store.bootstrap(&request("bookworm", &[], &[]), &quiet);
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    made.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("where")).unwrap().trim(), theirs.display().to_string());
 }
 
 fn leftovers(dir: &TempDir) -> Vec<PathBuf> {
@@ -40,7 +74,8 @@ fn leftovers(dir: &TempDir) -> Vec<PathBuf> {
 
 #[test]
 fn the_archive_is_taken_in_as_it_is_written_and_progress_told() {
-    let (store, dir) = with_script("printf '%s\\n' \"$@\" > args; echo 'I: running apt-get' >&2; mkdir $TMPDIR/work; cat root.tar");
+    let (store, dir) =
+        with_script("printf '%s\\n' \"$@\" > args; echo 'I: running apt-get' >&2; mkdir $TMPDIR/work; cat root.tar");
     let told = Mutex::new(Vec::new());
     let tell = |p: ImageProgress| {
         if let ImageProgress::Working { message } = p {
@@ -55,7 +90,10 @@ fn the_archive_is_taken_in_as_it_is_written_and_progress_told() {
     assert!(args.contains("--include=nginx-light\nbookworm\n-\n/"), "{args}");
     assert_eq!(leftovers(&dir), Vec::<PathBuf>::new());
     let app = store.bootstrap(&request("bookworm", &[], &["nginx", "-g", "daemon off;"]), &quiet).unwrap();
-    assert_eq!((app.config.kind, &app.config.command[..]), (ContainerKind::App, &["nginx".to_owned(), "-g".to_owned(), "daemon off;".to_owned()][..]));
+    assert_eq!(
+        (app.config.kind, &app.config.command[..]),
+        (ContainerKind::App, &["nginx".to_owned(), "-g".to_owned(), "daemon off;".to_owned()][..])
+    );
     assert_eq!(app.layers, image.layers, "one content, one layer");
 }
 
@@ -73,10 +111,22 @@ fn failures_are_told_in_the_programs_own_words() {
 
 #[test]
 fn an_archive_that_is_not_taken_ends_the_program_too() {
-    let (store, dir) = with_script("cat root.tar | head -c 2048; head -c 2000000 /dev/zero | tr '\\0' x; echo $$ > pid; exec sleep 300");
+    let (store, dir) =
+        with_script("cat root.tar | head -c 2048; head -c 2000000 /dev/zero | tr '\\0' x; echo $$ > pid; exec sleep 300");
     let begun = base::env::instant();
     let error = store.bootstrap(&request("bookworm", &[], &[]), &quiet).unwrap_err();
     assert!(begun.elapsed().as_secs() < 60, "it must not wait for the program: {error}");
+    // What the kernel was told to kill is gone in a moment.
+    let inside = || {
+        fs::read_dir("/proc").unwrap().filter_map(|e| fs::read_link(e.ok()?.path().join("cwd")).ok()).any(|cwd| cwd == dir.path())
+    };
+    let gone = (0..100).any(|_| {
+        !inside() || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            false
+        }
+    });
+    assert!(gone, "the program still runs");
     assert_eq!(leftovers(&dir), Vec::<PathBuf>::new());
 }
 

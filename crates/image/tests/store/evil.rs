@@ -160,7 +160,11 @@ fn a_decompression_bomb() {
         header.set_mtime(0);
         header.set_cksum();
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
-        std::io::copy(&mut std::io::Read::chain(&header.as_bytes()[..], std::io::Read::take(std::io::repeat(0), 2 << 30)), &mut encoder).unwrap();
+        std::io::copy(
+            &mut std::io::Read::chain(&header.as_bytes()[..], std::io::Read::take(std::io::repeat(0), 2 << 30)),
+            &mut encoder,
+        )
+        .unwrap();
         encoder.finish().unwrap()
     };
     assert!(bomb.len() < 1 << 20);

@@ -91,7 +91,8 @@ fn whiteouts_become_what_overlay_understands() {
     // The kernel has the last word.
     let overlay = Overlay::mount(&image.layers, bed.dir.path());
     let names = |dir: &str| {
-        let mut names: Vec<_> = fs::read_dir(overlay.0.join(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(overlay.0.join(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     };
@@ -168,9 +169,17 @@ fn an_oci_layout_nested_indexes_included() {
     let bed = bed();
     let image = bed.import(&blobs.layout(&digest)).unwrap();
     assert_eq!((image.digest.as_str(), image.layers.len()), (digest.as_str(), 2));
-    assert_eq!((&image.config.command[..], &image.config.workdir[..], &image.config.exposed[..]), (&["/bin/run".to_owned()][..], "/srv", &["80/tcp".to_owned()][..]));
-    let platform = |d: &str, arch: &str| serde_json::json!({"digest": d, "size": 1, "platform": {"architecture": arch, "os": "linux"}});
-    let here = match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other };
+    assert_eq!(
+        (&image.config.command[..], &image.config.workdir[..], &image.config.exposed[..]),
+        (&["/bin/run".to_owned()][..], "/srv", &["80/tcp".to_owned()][..])
+    );
+    let platform =
+        |d: &str, arch: &str| serde_json::json!({"digest": d, "size": 1, "platform": {"architecture": arch, "os": "linux"}});
+    let here = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [platform(&other, "s390x"), platform(&digest, here)]});
     let nested = blobs.add(&serde_json::to_vec(&index).unwrap());
     assert_eq!(crate::bed::bed().import(&gzip(&blobs.layout(&nested))).unwrap().digest, digest);

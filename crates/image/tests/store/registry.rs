@@ -101,7 +101,10 @@ fn docker_manifests_and_lists_of_several_machines() {
     registry.push("one:1", &[small_root()]);
     registry.copy(&format!("docker://{}/one:1", registry.address), "two:1", &["--format", "v2s2"]);
     let bed = bed();
-    let (one, two) = (bed.store.pull(&registry.request("one:1"), &quiet).unwrap(), bed.store.pull(&registry.request("two:1"), &quiet).unwrap());
+    let (one, two) = (
+        bed.store.pull(&registry.request("one:1"), &quiet).unwrap(),
+        bed.store.pull(&registry.request("two:1"), &quiet).unwrap(),
+    );
     assert_eq!(one.layers, two.layers);
     assert_ne!(one.digest, two.digest);
 }

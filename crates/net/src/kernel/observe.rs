@@ -6,15 +6,13 @@ use crate::{
     paths::{Forwarding, Neighbour, PROTOCOL, Path, Policy, PolicyAction},
 };
 use ipnet::Ipv4Net;
-use rtnetlink::{
-    packet_route::{
-        AddressFamily, RouteNetlinkMessage,
-        address::{AddressAttribute, AddressMessage},
-        link::{InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
-        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
-        rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
-    },
+use rtnetlink::packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage},
+    link::{InfoData, InfoVxlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol},
+    rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 use std::{
     collections::BTreeSet,
@@ -92,13 +90,19 @@ impl Netlink {
         let mut ask = LinkMessage::default();
         ask.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let found = self.dump("list links", RouteNetlinkMessage::GetLink(ask))?;
-        Ok(found.into_iter().filter_map(|m| if let RouteNetlinkMessage::NewLink(m) = m { Some(read_link(m)) } else { None }).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewLink(m) = m { Some(read_link(m)) } else { None })
+            .collect())
     }
 
     /// All addresses as `(link number, address, prefix length)`.
     pub fn addresses(&self) -> Result<Vec<(u32, IpAddr, u8)>> {
         let found = self.dump("list addresses", RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-        Ok(found.into_iter().filter_map(|m| if let RouteNetlinkMessage::NewAddress(m) = m { read_address(&m) } else { None }).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewAddress(m) = m { read_address(&m) } else { None })
+            .collect())
     }
 
     /// Number of the link that packets to `to` leave by, if there is a way.
@@ -107,7 +111,8 @@ impl Netlink {
         ask.header.address_family = AddressFamily::Inet;
         ask.header.destination_prefix_length = 32;
         ask.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(to)));
-        let Some(RouteNetlinkMessage::NewRoute(answer)) = self.get("look for a route", RouteNetlinkMessage::GetRoute(ask))? else {
+        let Some(RouteNetlinkMessage::NewRoute(answer)) = self.get("look for a route", RouteNetlinkMessage::GetRoute(ask))?
+        else {
             return Ok(None);
         };
         Ok(answer.attributes.iter().find_map(|a| if let RouteAttribute::Oif(index) = a { Some(*index) } else { None }))
@@ -132,7 +137,9 @@ impl Netlink {
     fn read_neighbours(&self, index: u32, ask: NeighbourMessage) -> Result<Vec<([u8; 6], Option<IpAddr>)>> {
         let found = self.dump("list neighbours", RouteNetlinkMessage::GetNeighbour(ask))?;
         let ours = found.into_iter().filter_map(|message| match message {
-            RouteNetlinkMessage::NewNeighbour(m) if m.header.ifindex == index && m.header.state == NeighbourState::Permanent => Some(m),
+            RouteNetlinkMessage::NewNeighbour(m) if m.header.ifindex == index && m.header.state == NeighbourState::Permanent => {
+                Some(m)
+            }
             _ => None,
         });
         Ok(ours.filter_map(|message| read_neighbour(&message)).collect())
@@ -144,7 +151,10 @@ impl Netlink {
         ask.header.address_family = AddressFamily::Inet;
         ask.header.protocol = RouteProtocol::Other(PROTOCOL);
         let found = self.dump("list routes", RouteNetlinkMessage::GetRoute(ask))?;
-        Ok(found.into_iter().filter_map(|m| if let RouteNetlinkMessage::NewRoute(m) = m { read_path(&m, index) } else { None }).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewRoute(m) = m { read_path(&m, index) } else { None })
+            .collect())
     }
 
     /// IPv4 policy rules of ours.
@@ -152,7 +162,10 @@ impl Netlink {
         let mut ask = RuleMessage::default();
         ask.header.family = AddressFamily::Inet;
         let found = self.dump("list policy rules", RouteNetlinkMessage::GetRule(ask))?;
-        Ok(found.into_iter().filter_map(|m| if let RouteNetlinkMessage::NewRule(m) = m { read_policy(&m) } else { None }).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewRule(m) = m { read_policy(&m) } else { None })
+            .collect())
     }
 }
 
@@ -246,7 +259,8 @@ fn read_path(message: &RouteMessage, index: u32) -> Option<Path> {
 }
 
 fn read_policy(message: &RuleMessage) -> Option<Policy> {
-    let (mut priority, mut mark, mut mask, mut table, mut goto, mut ours) = (0, None, u32::MAX, u32::from(message.header.table), 0, false);
+    let (mut priority, mut mark, mut mask, mut table, mut goto, mut ours) =
+        (0, None, u32::MAX, u32::from(message.header.table), 0, false);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(number) => priority = *number,
@@ -266,4 +280,3 @@ fn read_policy(message: &RuleMessage) -> Option<Policy> {
     let invert = message.header.flags.contains(RuleFlags::Invert);
     ours.then_some(Policy { priority, mark: mark.map(|mark| (mark, mask)), invert, action })
 }
-

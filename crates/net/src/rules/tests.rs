@@ -116,7 +116,10 @@ fn another_place_in_the_cluster_makes_a_new_table() {
 
 #[test]
 fn only_udp_targets_that_left_are_forgotten() {
-    let old = ruleset(vec![], vec![route(Protocol::Udp, 53, &["10.88.1.2:53", "10.88.1.3:53"]), route(Protocol::Tcp, 53, &["10.88.1.4:53"])]);
+    let old = ruleset(
+        vec![],
+        vec![route(Protocol::Udp, 53, &["10.88.1.2:53", "10.88.1.3:53"]), route(Protocol::Tcp, 53, &["10.88.1.4:53"])],
+    );
     let new = ruleset(vec![], vec![route(Protocol::Udp, 53, &["10.88.1.3:53"])]);
     assert_eq!(old.udp_targets_gone(&new), ["10.88.1.2:53".parse().unwrap()]);
     assert_eq!(new.udp_targets_gone(&old), []);
@@ -129,7 +132,11 @@ fn any_routes() -> impl Strategy<Value = Vec<Route>> {
         let protocol = |udp| if udp { Protocol::Udp } else { Protocol::Tcp };
         routes
             .into_iter()
-            .map(|(port, udp, targets)| Route { port, protocol: protocol(udp), targets: targets.into_iter().map(target).collect() })
+            .map(|(port, udp, targets)| Route {
+                port,
+                protocol: protocol(udp),
+                targets: targets.into_iter().map(target).collect(),
+            })
             .collect()
     })
 }

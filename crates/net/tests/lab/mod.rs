@@ -36,16 +36,24 @@ pub struct Place {
 
 /// A thread in namespaces of its own.
 pub struct Host {
-    work: mpsc::Sender<Work>,
+    work: Option<mpsc::Sender<Work>>,
+    handle: Option<thread::JoinHandle<()>>,
     thread: i32,
     number: u16,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        let _ = self.handle.take().map(thread::JoinHandle::join);
+    }
 }
 
 impl Host {
     fn new(number: u16) -> Self {
         let (work, jobs) = mpsc::channel::<Work>();
         let (ready, started) = mpsc::channel();
-        thread::spawn(move || {
+        let handle = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
             // Link-local addresses would come and go by themselves while lists are compared.
@@ -61,7 +69,7 @@ impl Host {
                 let _ = driver::Network::clear(&network);
             }
         });
-        Self { work, thread: started.recv().unwrap(), number }
+        Self { work: Some(work), handle: Some(handle), thread: started.recv().unwrap(), number }
     }
 
     /// Runs something on the host's thread.
@@ -72,7 +80,7 @@ impl Host {
                 Box::new(move |place| answer.send(catch_unwind(AssertUnwindSafe(|| work(place)))).unwrap());
             // SAFETY: this function does not return before the job has run and been dropped.
             let job: Work = unsafe { std::mem::transmute(job) };
-            self.work.send(job).unwrap();
+            self.work.as_ref().unwrap().send(job).unwrap();
             answered.recv().unwrap().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
@@ -247,9 +255,18 @@ pub fn say(protocol: Protocol, to: &str) -> String {
 
 /// Everything in the calling thread's namespaces that the driver could leave.
 pub fn everything() -> Vec<String> {
-    let lists = ["ip -br link", "ip -br address", "ip route show table all", "ip rule", "ip neighbour show nud permanent", "nft list ruleset"];
+    let lists = [
+        "ip -br link",
+        "ip -br address",
+        "ip route show table all",
+        "ip rule",
+        "ip neighbour show nud permanent",
+        "nft list ruleset",
+    ];
     let mut all: Vec<_> = lists.iter().map(|list| run(&list.split(' ').collect::<Vec<_>>()).unwrap()).collect();
-    all.push(std::fs::read_to_string("/proc/thread-self/mounts").unwrap().lines().filter(|line| line.contains("nsfs")).collect());
+    // Other programs on this machine hold their namespaces in /run/netns.
+    let ours = |line: &&str| line.contains("nsfs") && !line.contains("/run/netns/");
+    all.push(std::fs::read_to_string("/proc/thread-self/mounts").unwrap().lines().filter(ours).collect());
     all
 }
 

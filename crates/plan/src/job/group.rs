@@ -7,7 +7,7 @@ use crate::{
     template::{effective_revision, template_of},
 };
 use api::{
-    Name,
+    InstanceId, Name,
     plan::{JobPlan, Placement},
     server::Liveness,
     spec::{JobSpec, PlacementRules},
@@ -31,7 +31,7 @@ impl Groups {
         for (job, spec) in &look.snapshot.jobs {
             let Some(group) = &spec.placement.group else { continue };
             let Some(plan) = look.snapshot.job_plans.get(job) else { continue };
-            for server in newest(spec, plan).into_values().filter_map(|placement| stands(look, placement)) {
+            for (_, server) in standing(look, spec, plan).into_values() {
                 *counts.entry(group).or_default().entry(server).or_default() += 1;
             }
         }
@@ -51,10 +51,23 @@ impl Groups {
         let whole = Whole::of(look, group);
         let rules = PlacementRules { strategy: spec.placement.strategy, ..whole.rules };
         let listed = listed(look, &rules);
-        let request = Request { who: &spec.name, room: whole.room, rules: &rules, listed, anchor: None, ports: &[], address: None, lone: false };
+        let request = Request {
+            who: &spec.name,
+            room: whole.room,
+            rules: &rules,
+            listed,
+            anchor: None,
+            ports: &[],
+            address: None,
+            lone: false,
+        };
         let crowd = Crowd::default();
         let (view, slot) = (View { fleet, request: &request, crowd: &crowd }, Slot::default());
-        let fitting = (0..fleet.hosts.len()).filter(|server| fit(view, *server, &slot).is_ok());
+        let meets = |server: usize| {
+            let enemies = whole.members.iter().flat_map(|member| fleet.holders.enemies(member));
+            enemies.into_iter().any(|enemy| fleet.holders.is_on(enemy, server))
+        };
+        let fitting = (0..fleet.hosts.len()).filter(|server| fit(view, *server, &slot).is_ok() && !meets(*server));
         if let Some(best) = fitting.min_by_key(|server| view.score(*server, &slot)) {
             self.anchors.insert(group.clone(), best);
         }
@@ -68,16 +81,14 @@ impl Groups {
     }
 }
 
-/// The newest instance of each slot. While a group moves, the old ones no longer hold it; one that is on its way out for
-/// want of room does, until it is gone.
-fn newest<'p>(spec: &JobSpec, plan: &'p JobPlan) -> BTreeMap<u32, &'p Placement> {
-    let mut newest: BTreeMap<u32, &Placement> = BTreeMap::new();
+/// The newest instance of each slot, of those that hold their group somewhere. While a group moves, the old ones no longer
+/// hold it; one that is on its way out for want of room does, until it is gone.
+fn standing(look: &Look<'_>, spec: &JobSpec, plan: &JobPlan) -> BTreeMap<u32, (InstanceId, usize)> {
+    let mut newest: BTreeMap<u32, (InstanceId, usize)> = BTreeMap::new();
     let own = plan.placements.iter().filter(|placement| placement.placed >= spec.created && placement.slot <= spec.count);
-    for placement in own {
-        let best = newest.entry(placement.slot).or_insert(placement);
-        if best.id < placement.id {
-            *best = placement;
-        }
+    for (placement, server) in own.filter_map(|placement| Some((placement, stands(look, placement)?))) {
+        let best = newest.entry(placement.slot).or_insert((placement.id, server));
+        *best = (*best).max((placement.id, server));
     }
     newest
 }
@@ -90,19 +101,21 @@ fn stands(look: &Look<'_>, placement: &Placement) -> Option<usize> {
 }
 
 /// A group as one thing to be placed.
-struct Whole {
+struct Whole<'l> {
+    members: Vec<&'l Name>,
     room: Room,
     rules: PlacementRules,
 }
 
-impl Whole {
-    fn of(look: &Look<'_>, group: &Name) -> Self {
-        let mut whole = Self { room: Room::default(), rules: PlacementRules::default() };
+impl<'l> Whole<'l> {
+    fn of(look: &Look<'l>, group: &Name) -> Self {
+        let mut whole = Self { members: Vec::new(), room: Room::default(), rules: PlacementRules::default() };
         for (job, spec) in look.snapshot.jobs.iter().filter(|(_, spec)| spec.placement.group.as_ref() == Some(group)) {
             let plan = look.snapshot.job_plans.get(job).map(AsRef::<JobPlan>::as_ref);
             if let Some(template) = template_of(spec, effective_revision(spec, plan)) {
                 whole.room = whole.room.plus(Room::of(template).times(spec.count));
             }
+            whole.members.push(job);
             whole.add_rules(&spec.placement);
         }
         whole

@@ -16,7 +16,7 @@ use crate::{
 };
 use api::{
     Name, Span, Timestamp,
-    plan::{JobPlan, Placement, SlotFailures, Wanted, Waiting, retry_pause},
+    plan::{JobPlan, Placement, SlotFailures, Waiting, Wanted, retry_pause},
     spec::JobSpec,
 };
 use std::collections::{HashMap, HashSet};
@@ -39,6 +39,8 @@ pub(crate) struct Draft<'a> {
     pub unplaced: Vec<u32>,
     /// Instances placed, or stopped to make room, in this look.
     pub begun: u32,
+    /// As many an upgrade may begin in this look.
+    batch: u32,
     /// For the events.
     pub notes: Vec<String>,
     /// When something is due though nothing is reported.
@@ -87,6 +89,7 @@ impl<'a> Draft<'a> {
             slots: slot::Slots::default(),
             unplaced: Vec::new(),
             begun: 0,
+            batch: 0,
             notes: Vec::new(),
             wake: None,
             former: HashMap::new(),
@@ -100,15 +103,16 @@ impl<'a> Draft<'a> {
         self.plan.waiting.clear();
         self.needs.clear();
         self.unplaced.clear();
+        self.begun = 0;
         self.forget_predecessor();
         self.let_go(look);
         self.begin_rollout(look);
         self.judge_rollout(look);
         self.target = effective_revision(self.spec, Some(&self.plan));
         self.stop_ended(look);
+        self.forget_failures(look);
         self.drop_gone(look);
         self.slots = self.judge_slots(look, groups);
-        self.forget_failures(look);
         self.pace_rollout(look);
         self.hold_back(look);
     }

@@ -34,6 +34,11 @@ struct Work<'w, 'f> {
     /// Placements that are gone at once, by position.
     gone: HashSet<usize>,
     placed: Vec<(u32, usize, Cause)>,
+    /// Slots that count as under way already, for their old instances are leaving.
+    under_way: HashSet<u32>,
+    /// Slots brought under way in this look, and those of them that were not just outdated.
+    begun: u32,
+    others_begun: Option<u32>,
 }
 
 /// Finds places. True when an upgrade failed for want of room, so that the draft has to be settled once more.
@@ -59,6 +64,9 @@ pub(crate) fn place<'f>(draft: &mut Draft<'_>, look: &Look<'f>, fleet: &mut Flee
         found: HashSet::new(),
         gone: HashSet::new(),
         placed: Vec::new(),
+        under_way: draft.leaving(),
+        begun: 0,
+        others_begun: None,
     };
     let failed = needs.into_iter().find_map(|need| work.fill(draft, need));
     work.finish(draft);
@@ -115,8 +123,7 @@ impl Work<'_, '_> {
 
     /// Finds a place for one slot. Gives the reason when that fails an upgrade.
     fn fill(&mut self, draft: &mut Draft<'_>, need: Need) -> Option<String> {
-        // Slots that have none come first. Once they answer, an upgrade goes on with those that do.
-        if need.cause == Cause::Outdated && self.placed.iter().any(|(_, _, cause)| *cause != Cause::Outdated) {
+        if need.cause == Cause::Outdated && !self.may_go_on(draft) {
             return None;
         }
         let own: Vec<usize> = self.own.get(&need.slot).into_iter().flatten().map(|(_, server)| *server).collect();
@@ -140,6 +147,13 @@ impl Work<'_, '_> {
         None
     }
 
+    /// Slots that have no instance come first. Once they answer, an upgrade goes on with those that do.
+    fn may_go_on(&mut self, draft: &Draft<'_>) -> bool {
+        let others = *self.others_begun.get_or_insert(self.begun);
+        let running = draft.plan.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Running);
+        self.begun < draft.batch && !(running && others > 0)
+    }
+
     fn put(&mut self, draft: &mut Draft<'_>, need: Need, to: (usize, &Slot)) {
         let (server, slot) = to;
         let reason = self.reason(server, slot, &need.cause);
@@ -159,6 +173,8 @@ impl Work<'_, '_> {
         self.fleet.holders.add(draft.name, server);
         draft.plan.placements.push(placement);
         draft.begun += 1;
+        let counted = matches!(need.cause, Cause::New | Cause::Failed) && self.under_way.contains(&need.slot);
+        self.begun += u32::from(!counted);
         if !slot.own.contains(&server) {
             self.crowd.add(server);
         }
@@ -249,6 +265,7 @@ impl Work<'_, '_> {
         }
         self.crowd.remove(server);
         draft.begun += 1;
+        self.begun += 1;
         draft.notes.push(format!("{}/{}: no room for a second instance, so the old one stops first", draft.name, need.slot));
         if need.cause != Cause::Unhealthy {
             draft.mark_batch(self.look.now);

@@ -127,10 +127,11 @@ impl Draft<'_> {
     pub(super) fn pace_rollout(&mut self, look: &Look<'_>) {
         self.slots.making_room = self.making_room();
         let under_way = self.slots.starting + self.slots.making_room;
-        let mut left = match self.running_to() {
+        self.batch = match self.running_to() {
             Some(to) => self.next_batch(look, to, under_way),
             None => parallel(self.spec).saturating_sub(under_way),
         };
+        let mut left = self.batch;
         self.needs.retain(|need| {
             let outdated = need.cause == Cause::Outdated;
             let lets = !outdated || left > 0;

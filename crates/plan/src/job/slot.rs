@@ -98,13 +98,7 @@ impl Draft<'_> {
         slots
     }
 
-    fn judge_slot(
-        &mut self,
-        look: &Look<'_>,
-        groups: &Groups,
-        slot: (u32, &[usize]),
-        out: (&mut Slots, &mut HashSet<usize>),
-    ) {
+    fn judge_slot(&mut self, look: &Look<'_>, groups: &Groups, slot: (u32, &[usize]), out: (&mut Slots, &mut HashSet<usize>)) {
         let ((slot, own), (slots, stay)) = (slot, out);
         let lost = own.iter().copied().filter(|at| look.sight(&self.plan.placements[*at]) == Sight::Lost);
         let lost: Vec<usize> = lost.collect();

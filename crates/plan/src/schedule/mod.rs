@@ -6,7 +6,6 @@ mod fullness;
 mod search;
 mod share;
 
-
 pub(crate) use explain::{explain, summary};
 pub(crate) use fit::fit;
 pub(crate) use search::Search;

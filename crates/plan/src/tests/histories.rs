@@ -35,15 +35,17 @@ fn events() -> impl Strategy<Value = Vec<String>> {
 
 fn beginning() -> impl Strategy<Value = String> {
     let rules = prop::sample::select(vec!["", "per=2", "per=1", "strategy=spread", "strategy=binpack", "parallel=2", "avoid=c"]);
-    (prop::collection::vec(4u32..12, SERVERS), prop::collection::vec((0u32..7, rules, prop::bool::ANY), 3)).prop_map(|(sizes, jobs)| {
-        let servers = sizes.iter().enumerate().map(|(at, size)| format!("server s{} {size}G 8", at + 1));
-        let jobs = jobs.iter().zip(["a", "b", "c"]).map(|((count, rules, group), job)| {
-            // A group has one server, so its jobs stand apart from the rules for several.
-            let rules = if *group && !rules.contains("avoid") { "group=g" } else { rules };
-            format!("job {job} {count} memory=1G {rules}")
-        });
-        servers.chain(jobs).collect::<Vec<_>>().join("\n")
-    })
+    (prop::collection::vec(4u32..12, SERVERS), prop::collection::vec((0u32..7, rules, prop::bool::ANY), 3)).prop_map(
+        |(sizes, jobs)| {
+            let servers = sizes.iter().enumerate().map(|(at, size)| format!("server s{} {size}G 8", at + 1));
+            let jobs = jobs.iter().zip(["a", "b", "c"]).map(|((count, rules, group), job)| {
+                // A group has one server, so its jobs stand apart from the rules for several.
+                let rules = if *group && !rules.contains("avoid") { "group=g" } else { rules };
+                format!("job {job} {count} memory=1G {rules}")
+            });
+            servers.chain(jobs).collect::<Vec<_>>().join("\n")
+        },
+    )
 }
 
 /// Commands about instances that are not there are left out, as a person could not give them.
@@ -53,7 +55,9 @@ fn possible(world: &World, event: &str) -> bool {
         "scale" | "upgrade" => world.snapshot.jobs.contains_key(words[1]),
         "fail" | "sick" => {
             let (job, slot) = words[1].split_once('/').unwrap();
-            let runs = |plan: &api::plan::JobPlan| plan.placements.iter().any(|one| one.slot.to_string() == slot && one.wanted == api::plan::Wanted::Run);
+            let runs = |plan: &api::plan::JobPlan| {
+                plan.placements.iter().any(|one| one.slot.to_string() == slot && one.wanted == api::plan::Wanted::Run)
+            };
             world.snapshot.jobs.contains_key(job) && world.snapshot.job_plans.get(job).is_some_and(|plan| runs(plan))
         }
         "container" => !world.snapshot.containers.contains_key("c1"),
@@ -97,7 +101,9 @@ fn is_converged(world: &World) -> Result<(), String> {
             return Err(format!("{name}: slots are neither answered nor waiting"));
         }
         let group = job.placement.group.is_some();
-        if let Some(server) = world.snapshot.servers.keys().find(|server| !plan.waiting.is_empty() && !group && takes(world, server, job)) {
+        if let Some(server) =
+            world.snapshot.servers.keys().find(|server| !plan.waiting.is_empty() && !group && takes(world, server, job))
+        {
             return Err(format!("{name} waits, and {server} would take it"));
         }
         if matches!(plan.rollout.as_ref().map(|rollout| rollout.state), Some(RolloutState::Running)) && plan.waiting.is_empty() {

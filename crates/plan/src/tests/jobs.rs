@@ -206,7 +206,9 @@ fn a_group_shares_one_server_and_moves_together() {
 
 #[test]
 fn a_group_goes_where_the_whole_of_it_fits() {
-    let world = world("server s1 4G 4\nserver s2 16G 4\nserver s3 4G 4\njob a 3 group=g memory=1G\njob b 3 group=g memory=1G\njob f 1 memory=2G on=s2\nsettle");
+    let world = world(
+        "server s1 4G 4\nserver s2 16G 4\nserver s3 4G 4\njob a 3 group=g memory=1G\njob b 3 group=g memory=1G\njob f 1 memory=2G on=s2\nsettle",
+    );
     assert_eq!((world.serving("a"), world.serving("b")), (3, 3));
     assert_eq!(world.server_of("b/3").as_deref(), Some("s2"));
 }
@@ -256,9 +258,7 @@ fn a_server_removed_from_the_cluster_takes_its_placements_along() {
 
 #[test]
 fn spread_counts_the_jobs_own_instances_and_resource_what_is_free() {
-    let world = world(
-        "server s1 64G 16\nserver s2 8G 4\njob big 4 memory=1G\njob even 4 memory=1G strategy=spread\nsettle",
-    );
+    let world = world("server s1 64G 16\nserver s2 8G 4\njob big 4 memory=1G\njob even 4 memory=1G strategy=spread\nsettle");
     let on = |job: &str| world.plan(job).placements.iter().filter(|one| one.server == name("s1")).count();
     assert_eq!((on("big"), on("even")), (3, 2));
 }

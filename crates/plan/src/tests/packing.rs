@@ -200,6 +200,9 @@ fn instances_of_one_proposal_carry_its_time() {
     let world = world("server s1 8G 4\njob web 3");
     let proposal = propose(&world.snapshot, Timestamp(5), 0);
     let plan = proposal.jobs[0].1.as_ref().unwrap();
-    assert!(plan.placements.iter().all(|one| one.placed == world.snapshot.jobs["web"].created), "a clock set back makes nobody a predecessor");
+    assert!(
+        plan.placements.iter().all(|one| one.placed == world.snapshot.jobs["web"].created),
+        "a clock set back makes nobody a predecessor"
+    );
     assert_eq!(proposal.jobs[0].0, name("web"));
 }

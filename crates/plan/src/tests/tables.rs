@@ -101,7 +101,8 @@ fn what_is_stopped_is_left_out_and_what_drains_is_told_so() {
     let mut world = three("job web 3\ncontainer c1 server=s1\nsettle\nscale web 0\nrm c1\nlook");
     let table = Arc::new(names(&world.snapshot));
     let all = assignments(&world.snapshot, &table);
-    let mut wanted: Vec<_> = all.values().flat_map(|one| one.pods.values().map(|pod| (pod.hostname.as_str(), pod.wanted))).collect();
+    let mut wanted: Vec<_> =
+        all.values().flat_map(|one| one.pods.values().map(|pod| (pod.hostname.as_str(), pod.wanted))).collect();
     wanted.sort_unstable();
     assert_eq!(wanted, [("web-1", Wanted::Drain), ("web-2", Wanted::Drain), ("web-3", Wanted::Drain)]);
     assert!(table.names.is_empty());
@@ -146,7 +147,11 @@ fn a_joining_server_gets_the_next_subnet() {
     world.run("server s1 1G 1\nserver s2 1G 1\nserver s3 1G 1\ndelserver s2");
     assert_eq!(next_subnet(&world.snapshot).unwrap().to_string(), "10.0.2.0/24");
     let give = |world: &mut World, subnet: &str| {
-        let spec = ServerSpec { name: name(&format!("x{}", world.snapshot.servers.len())), subnet: subnet.parse().unwrap(), ..world.snapshot.servers["s1"].as_ref().clone() };
+        let spec = ServerSpec {
+            name: name(&format!("x{}", world.snapshot.servers.len())),
+            subnet: subnet.parse().unwrap(),
+            ..world.snapshot.servers["s1"].as_ref().clone()
+        };
         world.snapshot.servers.insert(spec.name.clone(), Arc::new(spec));
     };
     give(&mut world, "10.0.2.128/25");
@@ -168,7 +173,9 @@ fn ports_that_somebody_has() {
     let template = |job: &str| world.snapshot.jobs.get(job).map(|job| job.template.clone());
     let mut ask = three("job x 1 port=8080,80,81");
     let wanted = ask.run("").snapshot.jobs["x"].template.clone();
-    let complaints = |server: Option<&str>, job| port_conflicts(&world.snapshot, &wanted, &name("x"), server.map(name).as_ref(), job).join("\n");
+    let complaints = |server: Option<&str>, job| {
+        port_conflicts(&world.snapshot, &wanted, &name("x"), server.map(name).as_ref(), job).join("\n")
+    };
     insta::assert_snapshot!(complaints(None, false), @"port 8080 is taken on every server by job web: choose another");
     insta::assert_snapshot!(complaints(Some("s1"), false), @r#"
     port 8080 is taken on every server by job web: choose another
@@ -190,7 +197,7 @@ fn signs(now: u64, beat: Option<u64>, answer: Option<u64>, current: Liveness) ->
 
 #[test]
 fn liveness_follows_the_signs() {
-    use Liveness::{Alive, AgentAway, Lost, Unknown};
+    use Liveness::{AgentAway, Alive, Lost, Unknown};
     let (silent, away, start) = (SILENT.0, AWAY_GRACE.0, START_GRACE.0);
     for (now, beat, answer, current, expected) in [
         (0, None, None, Unknown, Unknown),
@@ -225,7 +232,9 @@ fn a_machine_is_tried_when_its_agent_is_silent() {
 
 #[test]
 fn the_checker_sees_each_kind_of_fault() {
-    let mut sound = three("server s4 16G 4 disk=ssd\njob web 2 memory=4G per=1\njob db 1 group=g\njob dc 1 group=g avoid=x\njob x 1 on=s3\ncontainer c1 server=s1 port=80\nsettle");
+    let mut sound = three(
+        "server s4 16G 4 disk=ssd\njob web 2 memory=4G per=1\njob db 1 group=g\njob dc 1 group=g avoid=x\njob x 1 on=s3\ncontainer c1 server=s1 port=80\nsettle",
+    );
     assert_eq!(check(&sound.snapshot), [String::new(); 0]);
     let plan = |world: &mut World, job: &str, change: &dyn Fn(&mut JobPlan)| {
         let mut plan = world.snapshot.job_plans[job].as_ref().clone();

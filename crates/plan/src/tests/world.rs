@@ -187,7 +187,11 @@ impl World {
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
             manager: number == 1,
             draining: false,
-            labels: words[3..].iter().map(|word| word.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            labels: words[3..]
+                .iter()
+                .map(|word| word.split_once('=').unwrap())
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
             key_fingerprint: String::new(),
             facts: ServerFacts {
                 memory: words[1].parse::<Bytes>().unwrap(),
@@ -350,7 +354,12 @@ impl World {
             for (id, pod) in &told.pods {
                 let bad = jobs.get(id).and_then(|job| self.bad.get(job)).copied();
                 let before = machine.get(id).map(|report| report.phase);
-                let (phase, health) = self.fates.get(id).copied().filter(|_| pod.wanted == Wanted::Run).unwrap_or_else(|| next(before, bad, pod.wanted));
+                let (phase, health) = self
+                    .fates
+                    .get(id)
+                    .copied()
+                    .filter(|_| pod.wanted == Wanted::Run)
+                    .unwrap_or_else(|| next(before, bad, pod.wanted));
                 machine.insert(*id, report(phase, health));
             }
             let report = Report {
@@ -419,7 +428,9 @@ impl World {
         match why {
             Ok(why) => {
                 let fix = why.fix.map(|fix| format!("fix: {fix}"));
-                [vec![why.answer], why.facts.iter().map(|fact| format!("  {fact}")).collect(), fix.into_iter().collect()].concat().join("\n")
+                [vec![why.answer], why.facts.iter().map(|fact| format!("  {fact}")).collect(), fix.into_iter().collect()]
+                    .concat()
+                    .join("\n")
             }
             Err(error) => format!("error: {error}"),
         }
@@ -427,7 +438,10 @@ impl World {
 }
 
 fn same(before: &imbl::OrdMap<Name, Arc<Report>>, after: &Snapshot) -> bool {
-    before.iter().map(|(name, report)| (name, report.as_ref())).eq(after.reports.iter().map(|(name, report)| (name, report.as_ref())))
+    before
+        .iter()
+        .map(|(name, report)| (name, report.as_ref()))
+        .eq(after.reports.iter().map(|(name, report)| (name, report.as_ref())))
 }
 
 /// The step an agent takes with an instance.
@@ -475,7 +489,9 @@ pub fn show(snapshot: &Snapshot) -> String {
     }
     for (name, plan) in &snapshot.container_plans {
         match &plan.placement {
-            Some(one) => writeln!(out, "{name} {} {} {:?} {}", one.server, one.address, one.wanted, plan.waiting.join("; ")).unwrap(),
+            Some(one) => {
+                writeln!(out, "{name} {} {} {:?} {}", one.server, one.address, one.wanted, plan.waiting.join("; ")).unwrap()
+            }
             None => writeln!(out, "{name} waits: {}", plan.waiting.join("; ")).unwrap(),
         }
     }

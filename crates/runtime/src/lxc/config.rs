@@ -55,7 +55,8 @@ fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("lxc.net.0.type", "none".to_owned()),
         ("lxc.namespace.share.net", facts.netns.display().to_string()),
         ("lxc.apparmor.profile", "unconfined".to_owned()),
-        // No login terminals: the console goes to lxc-start's standard output, and so to the log.
+        // No login terminals, no console: the first program has lxc-start's own streams, which lead to the log.
+        ("lxc.console.path", "none".to_owned()),
         ("lxc.tty.max", "0".to_owned()),
         ("lxc.autodev", "1".to_owned()),
         ("lxc.init.uid", facts.uid.to_string()),
@@ -167,7 +168,10 @@ mod tests {
 
     #[test]
     fn on_v1_and_on_v2() {
-        insta::assert_snapshot!("v1", rendered(&container(), &Shape::V1 { mounts: Vec::new(), unified: None, swap: true }).unwrap());
+        insta::assert_snapshot!(
+            "v1",
+            rendered(&container(), &Shape::V1 { mounts: Vec::new(), unified: None, swap: true }).unwrap()
+        );
         insta::assert_snapshot!("v2", rendered(&container(), &Shape::V2 { mount: "/sys/fs/cgroup".into() }).unwrap());
     }
 

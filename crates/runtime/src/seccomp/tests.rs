@@ -36,7 +36,8 @@ fn ask(call: libc::c_long, arguments: &[u64]) -> u32 {
 
 #[test]
 fn ordinary_programs_may_live() {
-    for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_openat, libc::SYS_futex, libc::SYS_epoll_pwait, libc::SYS_exit_group] {
+    for call in [libc::SYS_read, libc::SYS_execve, libc::SYS_openat, libc::SYS_futex, libc::SYS_epoll_pwait, libc::SYS_exit_group]
+    {
         assert_eq!(ask(call, &[]), ALLOW, "{call}");
     }
 }
@@ -44,11 +45,33 @@ fn ordinary_programs_may_live() {
 #[test]
 fn the_kernel_s_own_matters_are_refused() {
     for call in [
-        libc::SYS_mount, libc::SYS_umount2, libc::SYS_move_mount, libc::SYS_open_tree, libc::SYS_fsopen, libc::SYS_pivot_root,
-        libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load, libc::SYS_reboot,
-        libc::SYS_unshare, libc::SYS_setns, libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_keyctl, libc::SYS_add_key,
-        libc::SYS_swapon, libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_io_uring_setup, libc::SYS_userfaultfd,
-        libc::SYS_open_by_handle_at, libc::SYS_acct, libc::SYS_syslog, libc::SYS_quotactl, libc::SYS_mount_setattr,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_pivot_root,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_kexec_load,
+        libc::SYS_reboot,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_swapon,
+        libc::SYS_settimeofday,
+        libc::SYS_clock_settime,
+        libc::SYS_io_uring_setup,
+        libc::SYS_userfaultfd,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_acct,
+        libc::SYS_syslog,
+        libc::SYS_quotactl,
+        libc::SYS_mount_setattr,
     ] {
         assert_eq!(ask(call, &[]), DENY, "{call}");
     }
@@ -58,7 +81,12 @@ fn the_kernel_s_own_matters_are_refused() {
 fn new_namespaces_are_refused_in_clone_and_threads_allowed() {
     assert_eq!(ask(libc::SYS_clone, &[libc::CLONE_VM as u64 | libc::CLONE_THREAD as u64]), ALLOW);
     for flag in [
-        libc::CLONE_NEWNS, libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNET, libc::CLONE_NEWIPC, libc::CLONE_NEWUTS,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
         libc::CLONE_NEWCGROUP,
     ] {
         assert_eq!(ask(libc::SYS_clone, &[u64::from(flag.cast_unsigned())]), DENY, "{flag:#x}");
@@ -70,7 +98,12 @@ fn new_namespaces_are_refused_in_clone_and_threads_allowed() {
 fn nodes_are_made_but_no_devices() {
     let dir = u64::MAX;
     for (kind, wanted) in [
-        (0, ALLOW), (libc::S_IFREG, ALLOW), (libc::S_IFIFO, ALLOW), (libc::S_IFSOCK, ALLOW), (libc::S_IFCHR, DENY), (libc::S_IFBLK, DENY),
+        (0, ALLOW),
+        (libc::S_IFREG, ALLOW),
+        (libc::S_IFIFO, ALLOW),
+        (libc::S_IFSOCK, ALLOW),
+        (libc::S_IFCHR, DENY),
+        (libc::S_IFBLK, DENY),
     ] {
         assert_eq!(ask(libc::SYS_mknodat, &[dir, 0, u64::from(kind | 0o644), 8]), wanted, "{kind:o}");
         #[cfg(target_arch = "x86_64")]

@@ -113,10 +113,8 @@ impl<'a> Attending<'a> {
 
     /// Descriptors that have something, in the order: signals, listener, outputs, clients.
     fn wait(&self) -> Result<Vec<bool>> {
-        let mut all = vec![
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut all =
+            vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         all.extend(self.outputs.iter().map(|o| PollFd::new(o.fd.as_fd(), PollFlags::POLLIN)));
         all.extend(self.clients.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)));
         match poll(&mut all, self.timeout()) {

@@ -80,12 +80,8 @@ fn live(order: &Order) -> Result<()> {
             attend::Attending::new(order, pod, listener, signals).until_ended()
         }
         Err(refusal) => {
-            let record = ExitRecord {
-                started: None,
-                ended: now(),
-                exit_code: refusal.code,
-                message: Some(refusal.message.clone()),
-            };
+            let record =
+                ExitRecord { started: None, ended: now(), exit_code: refusal.code, message: Some(refusal.message.clone()) };
             let written = write_json(&order.paths.exit(), &record);
             let _ = std::fs::remove_file(order.paths.run.join(SOCKET));
             refuse(&refusal);

@@ -178,7 +178,9 @@ fn make(making: &Making<'_>, streams: Streams) -> Result<(i32, i32), Refusal> {
                     reaped(maker)?;
                     Err(refusal)
                 }
-                None if making.container().kind == ContainerKind::System => lxc::main_process(making, maker).map(|main| (maker, main)),
+                None if making.container().kind == ContainerKind::System => {
+                    lxc::main_process(making, maker).map(|main| (maker, main))
+                }
                 None => Err(Refusal::before("the process that makes containers died; the kernel's log may say why")),
             }
         }
@@ -195,7 +197,9 @@ fn message(answer: &OwnedFd) -> Result<Option<Made>, Refusal> {
     if length == 0 {
         return Ok(None);
     }
-    serde_json::from_slice(&text[..length]).map(Some).map_err(|e| Refusal::before(format!("unreadable word of the container: {e}")))
+    serde_json::from_slice(&text[..length])
+        .map(Some)
+        .map_err(|e| Refusal::before(format!("unreadable word of the container: {e}")))
 }
 
 fn reaped(child: i32) -> Result<()> {

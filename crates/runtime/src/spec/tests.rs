@@ -1,7 +1,10 @@
 //! Snapshots of rendered configurations.
 
 use super::*;
-use api::{Bytes, Cpu, Name, spec::{ContainerKind, Limits}};
+use api::{
+    Bytes, Cpu, Name,
+    spec::{ContainerKind, Limits},
+};
 use driver::runtime::PodRun;
 
 fn container() -> ContainerRun {

@@ -141,9 +141,7 @@ impl Bed {
 
     /// Waits until the log holds this line.
     pub fn until_logged(&self, id: InstanceId, line: &str) {
-        until(&format!("{line:?} is logged by {id}"), || {
-            self.log(id, "main").iter().any(|l| l == line)
-        });
+        until(&format!("{line:?} is logged by {id}"), || self.log(id, "main").iter().any(|l| l == line));
     }
 
     /// Runs a command inside; exit code and output, standard error included.

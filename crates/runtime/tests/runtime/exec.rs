@@ -42,7 +42,11 @@ fn what_is_not_there_and_what_is_no_program() {
 fn a_terminal_is_a_terminal() {
     on_both(|bed| {
         let id = running(bed);
-        let asked = ExecRequest { terminal: Some((91, 27)), stdin: true, ..request(&["sh", "-c", "tty; stty size; read x; echo got $x; exit 4"]) };
+        let asked = ExecRequest {
+            terminal: Some((91, 27)),
+            stdin: true,
+            ..request(&["sh", "-c", "tty; stty size; read x; echo got $x; exit 4"])
+        };
         let mut handle = bed.rt().exec(id, &asked).unwrap();
         assert!(handle.stdout.is_none() && handle.stderr.is_none());
         let mut terminal = handle.stdin.take().unwrap();
@@ -63,7 +67,14 @@ fn a_terminal_is_a_terminal() {
 fn it_is_inside_in_every_respect() {
     let bed = Bed::app();
     let id = running(&bed);
-    let (code, text) = bed.exec(id, &["sh", "-c", "grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; ls -d /proc/[0-9]* | wc -l; cat /proc/self/cgroup"]);
+    let (code, text) = bed.exec(
+        id,
+        &[
+            "sh",
+            "-c",
+            "grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; ls -d /proc/[0-9]* | wc -l; cat /proc/self/cgroup",
+        ],
+    );
     assert_eq!(code, 0);
     for line in ["CapEff:\t00000000a80425fb", "CapBnd:\t00000000a80425fb", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         assert!(text.contains(line), "{line}: {text}");

@@ -247,7 +247,8 @@ fn output_faster_than_anything_is_rotated_and_costs_the_shim_no_memory() {
     let pid = bed.rt().ensure(&pod).unwrap().pid.unwrap();
     until("all is written", || std::path::Path::new(&format!("/proc/{pid}/root/ready")).exists());
     let directory = bed.options.log_dir.join(pod.id.to_string());
-    let mut names: Vec<_> = std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["main.log", "main.log.1", "main.log.2"]);
     let shim = bed.shims()[0];

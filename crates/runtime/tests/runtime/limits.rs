@@ -1,7 +1,10 @@
 //! Memory, processes, processor: asked for, and held.
 
 use crate::bed::{Bed, on_both};
-use api::{Bytes, Cpu, spec::{ContainerKind, Limits}};
+use api::{
+    Bytes, Cpu,
+    spec::{ContainerKind, Limits},
+};
 
 #[test]
 fn who_takes_more_memory_than_allowed_is_killed_and_it_is_said() {
@@ -23,7 +26,10 @@ fn processes_are_limited_and_a_command_counts() {
         pod.containers[0].limits = Limits { pids: Some(20), ..Limits::default() };
         let held = bed.pod("echo ready; sleep 600");
         let held = driver::runtime::PodRun {
-            containers: vec![driver::runtime::ContainerRun { limits: Limits { pids: Some(20), ..Limits::default() }, ..held.containers[0].clone() }],
+            containers: vec![driver::runtime::ContainerRun {
+                limits: Limits { pids: Some(20), ..Limits::default() },
+                ..held.containers[0].clone()
+            }],
             ..held
         };
         bed.rt().ensure(&pod).unwrap();

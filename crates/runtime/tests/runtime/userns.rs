@@ -9,7 +9,9 @@ fn root_inside_is_nobody_outside_and_files_follow() {
     let bed = Bed::app();
     let data = bed.dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
-    let mut pod = bed.pod("id -u; cat /proc/self/uid_map; stat -c %u /bin/busybox; touch /made /data/made && echo made; echo ready; sleep 600");
+    let mut pod = bed.pod(
+        "id -u; cat /proc/self/uid_map; stat -c %u /bin/busybox; touch /made /data/made && echo made; echo ready; sleep 600",
+    );
     pod.containers[0].user_namespace = true;
     pod.containers[0].mounts = vec![MountRun { source: data.clone(), target: "/data".to_owned(), read_only: false }];
     let pid = bed.rt().ensure(&pod).unwrap().pid.unwrap();
@@ -25,7 +27,8 @@ fn root_inside_is_nobody_outside_and_files_follow() {
     assert_eq!(std::fs::metadata(state.join("c/main/upper/made")).unwrap().uid(), 100_000);
     assert_eq!(std::fs::metadata(data.join("made")).unwrap().uid(), 0, "volumes keep plain owners");
     assert_eq!(std::fs::metadata(bed.layer.join("bin/busybox")).unwrap().uid(), 0, "layers are untouched");
-    let (code, text) = bed.exec_request(pod.id, &request(&["sh", "-c", "id -u; cat /proc/self/uid_map; grep Seccomp: /proc/self/status"]), "");
+    let (code, text) =
+        bed.exec_request(pod.id, &request(&["sh", "-c", "id -u; cat /proc/self/uid_map; grep Seccomp: /proc/self/status"]), "");
     assert_eq!(code, 0);
     assert!(text.starts_with("0\n") && text.contains("100000") && text.contains("Seccomp:\t2"), "{text}");
     bed.rt().remove(pod.id).unwrap();
