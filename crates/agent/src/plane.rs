@@ -40,14 +40,19 @@ fn wanted(inner: &Inner) -> Option<Dataplane> {
 async fn ensure(inner: &Arc<Inner>, wanted: Dataplane) -> Result<(), String> {
     let now = base::env::timer();
     let network = Arc::clone(&inner.drivers.network);
+    let verify = inner.lock().applied.as_ref().is_none_or(|(_, at)| now.saturating_duration_since(*at) >= VERIFY);
     let (made, result) = Scope::blocking(move || {
         let result = network.ensure(&wanted);
-        (wanted, result)
+        let problems = if verify { Some(network.problems()) } else { None };
+        (wanted, result.map(|()| problems))
     })
     .await?;
-    result.map_err(|error| error.message)?;
+    let problems = result.map_err(|error| error.message)?;
     inner.lock().applied = Some((made, now));
     inner.problem("network", None);
+    if let Some(problems) = problems {
+        inner.problem("firewall", Some(problems.join("; ")).filter(|text| !text.is_empty()));
+    }
     inner.kick_all();
     Ok(())
 }

@@ -21,8 +21,8 @@ pub struct Cli {
 /// Flags of every command.
 #[derive(Args, Clone)]
 pub struct Global {
-    /// Socket of the cluster to talk to, instead of this server's or the sandbox's
-    #[arg(long, global = true, env = "ROOST_SOCKET", hide_env_values = true, value_name = "PATH")]
+    /// Socket of the cluster to talk to, instead of ROOST_SOCKET, this server's or the sandbox's
+    #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 }
 

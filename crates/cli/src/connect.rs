@@ -5,14 +5,18 @@ use api::{Error, Kind, Result, path};
 use std::path::{Path, PathBuf};
 use wire::client::Client;
 
+/// Environment variable with the socket of the cluster to talk to. Empty means none.
+const SOCKET_VARIABLE: &str = "ROOST_SOCKET";
+
 /// The client to the cluster.
 pub fn client(global: &Global) -> Result<Client> {
     Ok(Client::unix(socket(global)?))
 }
 
 fn socket(global: &Global) -> Result<PathBuf> {
-    if let Some(path) = &global.socket {
-        return Ok(path.clone());
+    let told = || std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = global.socket.clone().or_else(told) {
+        return Ok(path);
     }
     let own = PathBuf::from(path::SOCKET);
     if own.exists() {

@@ -36,11 +36,21 @@ const IRREGULAR: &[(&str, &[&str])] = &[
 
 /// Rewrites the first word if it is a flat command; everything else stays as it is.
 pub fn rewrite(mut args: Vec<OsString>) -> Vec<OsString> {
-    let words = args.get(1).and_then(|word| word.to_str()).and_then(canonical);
+    let first = first_word(&args);
+    let words = args.get(first).and_then(|word| word.to_str()).and_then(canonical);
     if let Some(words) = words {
-        args.splice(1..2, words.into_iter().map(OsString::from));
+        args.splice(first..=first, words.into_iter().map(OsString::from));
     }
     args
+}
+
+/// Where the command stands: behind the global flags that precede it.
+fn first_word(args: &[OsString]) -> usize {
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("--socket") => 3,
+        Some(word) if word.starts_with("--socket=") => 2,
+        _ => 1,
+    }
 }
 
 fn canonical(word: &str) -> Option<Vec<String>> {
@@ -81,6 +91,8 @@ mod tests {
         check("roost setsubnet s1 10.0.4.0/24", "roost server set-subnet s1 10.0.4.0/24");
         check("roost pub s1:ha1 80", "roost publish s1:ha1 80");
         check("roost drain s2", "roost server drain s2");
+        check("roost --socket /a addjob c1 5", "roost --socket /a job add c1 5");
+        check("roost --socket=/a listjobs", "roost --socket=/a job list");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod output;
 mod ports;
 mod progress;
 mod say;
+mod usage;
 
 pub use args::{HostCommand, JoinArgs, SandboxVerb, UpArgs};
 
@@ -36,10 +37,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exi
     match matched {
         Ok(Cli { command: Command::Host(host), .. }) => Ok(Invocation::Host(host)),
         Ok(Cli { command, global }) => Ok(Invocation::Client(ClientCommand(Box::new(command), global))),
-        Err(error) => {
-            let _ = error.print();
-            Err(ExitCode::from(if error.use_stderr() { 2 } else { 0 }))
-        }
+        Err(error) => Err(usage::say(&error)),
     }
 }
 

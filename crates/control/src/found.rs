@@ -16,7 +16,7 @@ pub async fn found(store: &dyn Store, cluster: &ClusterSpec, server: &ServerSpec
     ];
     match store.commit(Commit { guards: vec![Guard::Absent(key::CLUSTER.to_owned())], writes }).await {
         Ok(_) => Ok(()),
-        Err(StoreError::Refused { .. }) => Err(Error::conflict("there is a cluster here already").hint("roost server list")),
+        Err(StoreError::Refused { .. }) => Err(Error::conflict("there is a cluster here already").hint("see: roost server list")),
         Err(error) => Err(failed(error)),
     }
 }

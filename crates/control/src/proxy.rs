@@ -39,7 +39,7 @@ pub fn no_container(snapshot: &Snapshot, target: &Target) -> Error {
     if let (Some(slot), Some(job)) = (target.slot, snapshot.jobs.get(&target.name)) {
         return Error::not_found(format!("job {} has no instance {slot} placed", target.name))
             .detail(format!("it asks for {}", job.count))
-            .hint(format!("roost why {target}"));
+            .hint(format!("see: roost why {target}"));
     }
     if let Some(spec) = snapshot.containers.get(&target.name) {
         let plan = snapshot.container_plans.get(&target.name).and_then(|plan| plan.placement.as_ref());
@@ -47,7 +47,7 @@ pub fn no_container(snapshot: &Snapshot, target: &Target) -> Error {
             (Some(placement), Some(server)) if placement.server != *server => {
                 Error::not_found(format!("container {} is on {}, not on {server}", spec.name, placement.server))
             }
-            _ => Error::not_placed(format!("container {} has no place yet", spec.name)).hint(format!("roost why {}", spec.name)),
+            _ => Error::not_placed(format!("container {} has no place yet", spec.name)).hint(format!("see: roost why {}", spec.name)),
         };
     }
     let start = target.name.as_str().chars().next();

@@ -72,7 +72,7 @@ const ID_MIN: usize = 4;
 pub fn find(world: &World, id: &str) -> Result<String> {
     let wanted = format!("{}{id}", key::TOKENS);
     let found = world.tokens.keys().find(|key| id.len() >= ID_MIN && key.starts_with(&wanted));
-    found.cloned().ok_or_else(|| Error::not_found(format!("no token {id}")).hint("roost token list"))
+    found.cloned().ok_or_else(|| Error::not_found(format!("no token {id}")).hint("see: roost token list"))
 }
 
 /// The write that uses a token up by one. An unknown, used or expired one is refused.

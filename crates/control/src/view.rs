@@ -13,11 +13,22 @@ use std::sync::Arc;
 
 /// Every container and instance.
 pub fn containers(snapshot: &Snapshot) -> Vec<ContainerView> {
-    let lone = snapshot.containers.values().map(|spec| container(snapshot, spec));
+    let lone = snapshot.containers.values().map(|spec| container(snapshot, spec)).chain(leaving(snapshot));
     let jobs = snapshot.job_plans.iter().flat_map(|(name, plan)| instances(snapshot, name, plan));
     let mut all: Vec<_> = lone.chain(jobs).collect();
     all.sort_by(|a, b| (&a.job, a.slot, &a.name, a.id).cmp(&(&b.job, b.slot, &b.name, b.id)));
     all
+}
+
+/// Lone containers that were removed and are not gone yet: their names are not free before.
+fn leaving(snapshot: &Snapshot) -> impl Iterator<Item = ContainerView> {
+    let removed = snapshot.container_plans.iter().filter(|(name, _)| !snapshot.containers.contains_key(*name));
+    removed.filter_map(|(name, plan)| {
+        let mut view = ContainerView { name: name.to_string(), ..nothing() };
+        placed(snapshot, &mut view, plan.placement.as_ref()?);
+        view.state = "removing".to_owned();
+        Some(view)
+    })
 }
 
 /// A lone container.
@@ -30,7 +41,7 @@ pub fn container(snapshot: &Snapshot, spec: &ContainerSpec) -> ContainerView {
         Some(placement) => placed(snapshot, &mut view, placement),
         None => view.message = plan.map(|plan| plan.waiting.join("; ")).filter(|why| !why.is_empty()),
     }
-    if spec.power == Power::Off && view.phase.is_none() {
+    if spec.power == Power::Off && view.state != "unknown" && matches!(view.phase, None | Some(Phase::Exited)) {
         view.state = "stopped".to_owned();
     }
     view

@@ -28,6 +28,9 @@ pub trait Network: Send + Sync {
     /// Bytes received and sent by the pod.
     fn traffic(&self, id: InstanceId) -> Result<(u64, u64)>;
 
+    /// What outside our rules keeps pods from being reached, a sentence each: another table that drops forwarded packets.
+    fn problems(&self) -> Vec<String>;
+
     /// Removes everything of ours.
     fn clear(&self) -> Result<()>;
 }

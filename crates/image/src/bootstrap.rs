@@ -14,11 +14,13 @@ use api::{
     view::BootstrapRequest,
 };
 use driver::image::Progress;
+use nix::sys::{prctl, signal::Signal};
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
     fs,
     io::{self, BufRead as _, BufReader, Read},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
@@ -168,13 +170,16 @@ struct Making {
 
 impl Making {
     /// Starts it in namespaces of its own: what it mounts is never seen outside, and when the first process in them ends,
-    /// the kernel ends the rest.
+    /// the kernel ends the rest. It ends when this process does.
     fn start(work: &Work<'_>, request: &BootstrapRequest, mirrors: &[PathBuf]) -> Result<Self> {
         let program = &work.store.options().mmdebstrap;
         let temporary = work.staging.path();
         fs::create_dir(&temporary).map_err(on("make directory", &temporary))?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        let child = enter(work.store.options().network.as_deref())
+        let mut command = enter(work.store.options().network.as_deref());
+        // SAFETY: one system call, which takes a number, between fork and exec.
+        unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
+        let child = command
             .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL", "--"])
             .arg(program)
             .args(arguments(request, mirrors))
@@ -249,7 +254,7 @@ fn relay(errors: ChildStderr, progress: Progress<'_>) -> VecDeque<String> {
         // A progress bar rewrites its line.
         let text = String::from_utf8_lossy(&line);
         let Some(text) = text.split('\r').map(str::trim).rfind(|part| !part.is_empty()) else { continue };
-        progress(ImageProgress::Working { message: text.to_owned() });
+        progress(ImageProgress::Working { message: text.strip_prefix("I: ").unwrap_or(text).to_owned() });
         if last.len() == KEPT_LINES {
             last.pop_front();
         }

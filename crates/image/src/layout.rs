@@ -13,10 +13,11 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 /// Version of [`Marker`].
@@ -80,10 +81,7 @@ impl Layout {
             OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path).map_err(on("open", &path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Error::request(format!("the image store {} is in use by another process", layout.dir.display())))?;
-        let staging = layout.dir.join("staging");
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(on("empty", &staging))?;
-        }
+        empty(&layout.dir.join("staging"))?;
         for part in ["blobs/sha256", "layers", "images", "staging"] {
             make_dir(&layout.dir.join(part))?;
         }
@@ -152,6 +150,21 @@ impl Layout {
         let dir = File::open(&self.dir).map_err(on("open", &self.dir))?;
         nix::unistd::syncfs(&dir).map_err(|e| on("write out", &self.dir)(e.into()))
     }
+}
+
+/// Removes what is left in a directory, and it. What an earlier process had started is being ended by the kernel and may
+/// make a last file meanwhile: then it is tried again.
+fn empty(dir: &Path) -> Result<()> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => std::thread::sleep(PAUSE),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            other => return other.map_err(on("empty", dir)),
+        }
+    }
+    fs::remove_dir_all(dir).map_err(on("empty", dir))
 }
 
 fn make_dir(path: &Path) -> Result<()> {

@@ -27,7 +27,7 @@ use std::{
 use tokio::runtime::{Builder, Handle};
 
 /// To reach a registry at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two pieces of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Media types asked for: OCI's and Docker's, of manifests and indexes.
@@ -153,6 +153,7 @@ impl Read for Transfer {
 /// Whether a registry (host, or host and port) is on this machine, where plain HTTP can be read by nobody else.
 fn is_loopback(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
+        _ if registry.parse::<IpAddr>().is_ok() => registry,
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() => host,
         _ => registry,
     };

@@ -104,6 +104,14 @@ impl ContentStore {
         self.options.apt_sources.clone().unwrap_or_else(|| apt::DEFAULT_DIR.into())
     }
 
+    /// An error as callers see it: of a full disk they need to know whose it is, not which file came last.
+    fn told(&self, error: Error) -> driver::DriverError {
+        match error {
+            Error::NoSpace(_) => Error::NoSpace(self.layout.dir.display().to_string()).into(),
+            other => other.into(),
+        }
+    }
+
     /// A panic of a caller's progress function leaves nothing half changed: the state is changed last.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -313,19 +321,19 @@ impl Images for ContentStore {
     }
 
     fn ensure(&self, digest: &str, source: &dyn BlobSource, progress: Progress<'_>) -> driver::Result<LocalImage> {
-        Ok(fetch::ensure(self, &digest.parse()?, source, progress)?)
+        fetch::ensure(self, &digest.parse()?, source, progress).map_err(|e| self.told(e))
     }
 
     fn import(&self, archive: &mut dyn Read, name: &str, progress: Progress<'_>) -> driver::Result<LocalImage> {
-        Ok(import::import(self, archive, name, progress)?)
+        import::import(self, archive, name, progress).map_err(|e| self.told(e))
     }
 
     fn pull(&self, request: &PullRequest, progress: Progress<'_>) -> driver::Result<LocalImage> {
-        Ok(pull::pull(self, request, progress)?)
+        pull::pull(self, request, progress).map_err(|e| self.told(e))
     }
 
     fn bootstrap(&self, request: &BootstrapRequest, progress: Progress<'_>) -> driver::Result<LocalImage> {
-        Ok(bootstrap::bootstrap(self, request, progress)?)
+        bootstrap::bootstrap(self, request, progress).map_err(|e| self.told(e))
     }
 
     fn prune(&self, keep: &[String]) -> driver::Result<u64> {

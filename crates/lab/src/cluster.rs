@@ -7,11 +7,15 @@ use api::{
 };
 use serde::de::DeserializeOwned;
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +32,7 @@ pub struct Lab {
     servers: u16,
     files: tempfile::TempDir,
     kept: bool,
+    resolvers: Mutex<BTreeMap<String, Ipv4Addr>>,
 }
 
 impl Lab {
@@ -39,7 +44,7 @@ impl Lab {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let files =
             tempfile::Builder::new().prefix("roost-lab-").tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
-        let lab = Self { name, servers, files, kept: std::env::var_os("ROOST_LAB_KEEP").is_some() };
+        let lab = Self { name, servers, files, kept: std::env::var_os("ROOST_LAB_KEEP").is_some(), resolvers: Mutex::default() };
         lab.sandbox(&["up", "--servers", &servers.to_string()]).limit(UP_DOWN).run().must(0);
         lab
     }
@@ -186,10 +191,15 @@ impl Lab {
         out.stdout.lines().filter_map(|line| line.trim().parse().ok()).collect()
     }
 
-    /// The address of a server's DNS server: the first of its containers' subnet.
+    /// The address of a server's DNS server: the first of its containers' subnet. It needs the manager, the first time.
+    #[track_caller]
     pub fn resolver(&self, server: &str) -> Ipv4Addr {
-        let underlay = self.address(server).octets();
-        Ipv4Addr::new(10, 0, underlay[3], 1)
+        let mut known = self.resolvers.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            let first = |view: &ServerView| view.spec.subnet.hosts().next().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            known.extend(self.server_views().iter().map(|view| (view.spec.name.to_string(), first(view))));
+        }
+        known.get(server).copied().unwrap_or_else(|| panic!("{server} is no server"))
     }
 
     /// One GET from outside with `curl`, the body on standard output: `http://10.200.0.1:8080/`.

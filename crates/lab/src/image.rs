@@ -37,6 +37,11 @@ impl Root {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
+        // Numbers that are left blank are not read by everybody.
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
         header
     }
 
@@ -77,7 +82,6 @@ impl Root {
     #[must_use]
     pub fn link(mut self, path: &str, to: &str) -> Self {
         let mut header = self.header(tar::EntryType::Symlink, 0o777);
-        header.set_size(0);
         match self.tar.append_link(&mut header, path, to) {
             Ok(()) => self,
             Err(error) => panic!("{path}: {error}"),

@@ -146,6 +146,10 @@ impl KernelNetwork {
 }
 
 impl driver::Network for KernelNetwork {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+
     fn ensure(&self, dataplane: &Dataplane) -> driver::Result<()> {
         let applied = self.apply(dataplane)?;
         tracing::debug!(?applied, "network is as it should be");

@@ -31,7 +31,7 @@ mod tests;
 pub use assignment::{assignment, assignments, informed};
 pub use check::check;
 pub use names::names;
-pub use ports::port_conflicts;
+pub use ports::{Reach, port_conflicts};
 pub use proposal::{Note, Proposal, apply};
 pub use propose::propose;
 pub use routes::routes;

@@ -5,11 +5,29 @@ use api::{
     spec::{ContainerSpec, PodTemplate, Protocol, PublishedPort},
 };
 
+/// Where somebody wants ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach<'a> {
+    /// On every server: a job.
+    Everywhere,
+    /// On the server of a lone container; none while it is not chosen.
+    On(Option<&'a Name>),
+}
+
+impl Reach<'_> {
+    fn meets(self, place: Option<&Name>) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::On(server) => place.is_some() && place == server,
+        }
+    }
+}
+
 /// Complaints about ports that `who` would publish and somebody else has: a sentence each, empty when all are free.
 ///
-/// A job (`job`) needs its ports on every server. A lone container needs them on its own `server`; while that is not
-/// chosen yet, only the jobs' stand against it, for the planner will find it a server where they are free.
-pub fn port_conflicts(snapshot: &Snapshot, template: &PodTemplate, who: &Name, server: Option<&Name>, job: bool) -> Vec<String> {
+/// A job needs its ports on every server. A lone container needs them on its own; while that is not chosen yet, only the jobs' stand
+/// against it, for the planner will find it a server where they are free.
+pub fn port_conflicts(snapshot: &Snapshot, template: &PodTemplate, who: &Name, reach: Reach<'_>) -> Vec<String> {
     let mut out = Vec::new();
     for port in &template.publish {
         for (other, spec) in snapshot.jobs.iter().filter(|(other, _)| *other != who) {
@@ -19,7 +37,7 @@ pub fn port_conflicts(snapshot: &Snapshot, template: &PodTemplate, who: &Name, s
         }
         for (other, spec) in snapshot.containers.iter().filter(|(other, _)| *other != who) {
             let place = place(snapshot, spec);
-            if (job || (place.is_some() && place == server)) && publishes(&spec.template, port) {
+            if reach.meets(place) && publishes(&spec.template, port) {
                 let on = place.map_or_else(String::new, |server| format!(" on {server}"));
                 out.push(format!("port {} is taken{on} by container {other}: choose another", show(port)));
             }

@@ -46,7 +46,7 @@ fn unknown(snapshot: &Snapshot, name: &Name) -> Error {
     if snapshot.job_plans.contains_key(name) || snapshot.container_plans.contains_key(name) {
         return Error::not_found(format!("{name} was removed; its last instances are going"));
     }
-    Error::not_found(format!("no container, job or server {name}")).hint("roost ls")
+    Error::not_found(format!("no container, job or server {name}")).hint("see: roost ls")
 }
 
 fn plan_of(snapshot: &Snapshot, job: &Name) -> JobPlan {

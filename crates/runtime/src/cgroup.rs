@@ -9,11 +9,11 @@ use std::{
 };
 
 /// Tries to remove a cgroup: the kernel lets go of it a moment after its last process.
-const REMOVE_TRIES: u32 = 100;
+const REMOVE_TRIES: u32 = 2_000;
 /// Pause between tries.
-const REMOVE_PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(1);
 /// Rounds of killing until nothing is left.
-const KILL_ROUNDS: u32 = 200;
+const KILL_ROUNDS: u32 = 10_000;
 /// Depth of cgroups below ours that are followed: a system container makes its own.
 const DEPTH_MAX: u32 = 16;
 /// Hierarchies that a container sees of itself on v1, read-only: what language runtimes look at to size themselves.
@@ -191,7 +191,7 @@ impl Shape {
             if self.settled(path, frozen) {
                 return Ok(());
             }
-            std::thread::sleep(REMOVE_PAUSE);
+            std::thread::sleep(PAUSE);
         }
         Err(Error::text("not all processes stood still in time; some wait for a disk that does not answer"))
     }
@@ -234,7 +234,7 @@ impl Shape {
             if self.is_frozen(path) {
                 let _ = self.freeze(path, false);
             }
-            std::thread::sleep(REMOVE_PAUSE);
+            std::thread::sleep(PAUSE);
         }
         Err(Error::text(format!("processes in cgroup {path} survived being killed")))
     }
@@ -296,7 +296,7 @@ fn remove_tree(directory: &Path, depth: u32) -> Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => last = Some(error),
         }
-        std::thread::sleep(REMOVE_PAUSE);
+        std::thread::sleep(PAUSE);
     }
     Err(Error::io("remove the cgroup", directory, last.unwrap_or_else(std::io::Error::last_os_error)))
 }

@@ -4,6 +4,7 @@ use crate::{
     Error, Options, Result,
     cgroup::Shape,
     paths::{self, PodPaths, SOCKET},
+    program::ShimProgram,
     record::{ExitRecord, Order, Running, Started, kind_of, read_json, write_json},
     rootfs,
     shim::{
@@ -51,6 +52,7 @@ struct Inner {
     options: Options,
     kind: ContainerKind,
     shape: Shape,
+    program: ShimProgram,
     /// One change of a pod at a time.
     locks: Mutex<HashMap<InstanceId, Arc<Mutex<()>>>>,
 }
@@ -62,7 +64,8 @@ impl Engine {
             let mut builder = fs::DirBuilder::new();
             builder.recursive(true).mode(0o700).create(directory).map_err(|e| Error::io("create", directory, e))?;
         }
-        let inner = Arc::new(Inner { options, kind, shape: Shape::detect()?, locks: Mutex::default() });
+        let program = ShimProgram::new(&options.shim)?;
+        let inner = Arc::new(Inner { options, kind, shape: Shape::detect()?, program, locks: Mutex::default() });
         let watching = Arc::clone(&inner);
         let changed = Arc::new(changed);
         let tell = Arc::clone(&changed);
@@ -79,6 +82,11 @@ impl Engine {
     /// Where and how.
     pub fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// A shim, without the arguments that say what it is to do.
+    pub fn shim(&self) -> Command {
+        self.inner.program.command()
     }
 
     /// Cgroups of this server.
@@ -110,6 +118,11 @@ impl Engine {
                     self.watcher.add(id, connection.into());
                 }
                 self.inner.status_of(id, &running)
+            }
+            // A shim that waits for a disk is slow to answer; its pod runs all the same.
+            _ if self.inner.connect(id).is_ok() => {
+                let message = Some("the process that looks after the pod does not answer".to_owned());
+                PodStatus { state: PodState::Running, ..stopped(id, message) }
             }
             _ => self.inner.ended(id),
         }
@@ -143,7 +156,7 @@ impl Engine {
             }
             Err(_) => {
                 (self.changed)(pod.id);
-                Ok(self.inner.ended(pod.id))
+                Ok(self.inner.ended_while_locked(pod.id))
             }
         }
     }
@@ -153,7 +166,7 @@ impl Engine {
         let lock = self.inner.lock(id);
         let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.stop(id, grace)?;
-        Ok(self.inner.ended(id))
+        Ok(self.inner.ended_while_locked(id))
     }
 
     /// Removes all of the pod.
@@ -248,13 +261,28 @@ impl Inner {
         }
     }
 
-    /// What a pod without a shim is: ended, by its record. Without a record its shim was killed: then so is the rest.
+    /// What a pod without a shim is: ended, by its record. While somebody changes the pod, only what the record says.
     fn ended(&self, id: InstanceId) -> PodStatus {
-        let paths = self.paths(id);
-        let record = read_json::<ExitRecord>(&paths.exit()).ok().flatten();
-        // Only a pod that was started, and whose shim is really gone, can have lost it.
-        let lost = record.is_none() && paths.order().exists() && self.connect(id).is_err();
-        let record = record.or_else(|| if lost { self.bury(id) } else { None });
+        let lock = self.lock(id);
+        match lock.try_lock() {
+            Ok(_held) => self.ended_while_locked(id),
+            Err(_) => self.by_record(id, self.record(id)),
+        }
+    }
+
+    /// As [`Inner::ended`], and the caller is the one who changes the pod. Without a record the shim was killed: then the
+    /// rest is.
+    fn ended_while_locked(&self, id: InstanceId) -> PodStatus {
+        // Only a pod that was started, and whose shim is really gone, can have lost its record.
+        let lost = self.record(id).is_none() && self.paths(id).order().exists() && self.connect(id).is_err();
+        self.by_record(id, if lost { self.bury(id) } else { self.record(id) })
+    }
+
+    fn record(&self, id: InstanceId) -> Option<ExitRecord> {
+        read_json(&self.paths(id).exit()).ok().flatten()
+    }
+
+    fn by_record(&self, id: InstanceId, record: Option<ExitRecord>) -> PodStatus {
         let Some(record) = record else { return stopped(id, None) };
         PodStatus {
             id,
@@ -278,27 +306,26 @@ impl Inner {
             exit_code: 128 + libc::SIGKILL,
             message: Some("the process that looks after the pod was killed from outside, so the pod was stopped".to_owned()),
         };
-        // Another thread, or the shim in its last moment, may have been quicker: the first record stays.
-        let paths = self.paths(id);
-        if let Ok(Some(first)) = read_json(&paths.exit()) {
+        // The shim, in its last moment, may have been quicker: the first record stays.
+        if let Some(first) = self.record(id) {
             return Some(first);
         }
-        write_json(&paths.exit(), &record).ok()?;
+        write_json(&self.paths(id).exit(), &record).ok()?;
         Some(record)
     }
 
     /// Runs a shim and waits for its first word.
     fn start_shim(&self, run: &Path) -> Result<Running> {
-        let (program, first) = self.options.shim.split_first().ok_or_else(|| Error::text("no program is configured as shim"))?;
-        let mut child = Command::new(program)
-            .args(first)
+        let mut child = self
+            .program
+            .command()
             .arg(run)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| Error::io("run the shim", Path::new(program), e))?;
+            .map_err(|e| Error::call("run the shim", e))?;
         let out: Option<OwnedFd> = child.stdout.take().map(Into::into);
         let word = out.map_or_else(|| Err(Error::text("the shim has no output")), |out| first_word(&out));
         let _ = child.wait();

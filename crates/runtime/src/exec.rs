@@ -15,7 +15,7 @@ use std::{
         fd::{AsFd as _, AsRawFd, OwnedFd, RawFd},
         unix::{net::UnixStream, process::ExitStatusExt as _},
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 /// How long a helper may take to enter the container, in milliseconds.
@@ -67,16 +67,15 @@ struct Streams {
 }
 
 fn spawn(engine: &Engine, socket: UnixStream) -> Result<Child> {
-    let (program, first) = engine.options().shim.split_first().ok_or_else(|| Error::text("no program is configured as shim"))?;
-    Command::new(program)
-        .args(first)
+    engine
+        .shim()
         .arg("exec")
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|e| Error::io("run the exec helper", std::path::Path::new(program), e))
+        .map_err(|e| Error::call("run the exec helper", e))
 }
 
 /// Sends the order with the command's ends of its streams; gives our ends and the command's process id.

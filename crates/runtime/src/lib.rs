@@ -21,6 +21,7 @@ mod launch;
 mod lxc;
 mod oci;
 mod paths;
+mod program;
 mod record;
 mod rootfs;
 mod seccomp;

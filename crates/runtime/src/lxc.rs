@@ -111,7 +111,7 @@ impl Lxc {
         let paths = crate::paths::PodPaths::new(self.engine.options(), id).container(&container.name);
         let mut command = Command::new(required("lxc-attach")?);
         command.arg("-n").arg(container.name.as_str()).arg("-P").arg(paths.lxc());
-        command.args(["--keep-env", "-q", "-u", &user.uid.to_string(), "-g", &user.gid.to_string(), "--"]);
+        command.args(["--keep-env", "-u", &user.uid.to_string(), "-g", &user.gid.to_string(), "--"]);
         command.args(&request.command).current_dir("/").env_clear();
         let mut env = container.env.clone();
         env.extend(request.env.iter().cloned());
@@ -223,10 +223,11 @@ pub fn main_process(making: &Making<'_>, keeper: i32) -> Result<i32, Refusal> {
     let info = required("lxc-info")?;
     let lxc = making.paths().lxc();
     for _ in 0..LOOK.1 {
-        let mut status = 0;
-        // SAFETY: our own child; the status lives through the call.
-        if unsafe { libc::waitpid(keeper, &raw mut status, libc::WNOHANG) } == keeper {
-            return Err(Refusal::before(last_words(&lxc)));
+        match ended(keeper) {
+            // It ran, and was quicker than we look. The shim's loop reaps it.
+            Some(0) => return Ok(keeper),
+            Some(_) => return Err(Refusal::before(last_words(&lxc))),
+            None => {}
         }
         let mut command = Command::new(&info);
         command.args(["-n", making.container().name.as_str(), "-P"]).arg(&lxc).args(["-H", "-s", "-p"]);
@@ -238,6 +239,17 @@ pub fn main_process(making: &Making<'_>, keeper: i32) -> Result<i32, Refusal> {
         std::thread::sleep(LOOK.0);
     }
     Err(Refusal::before("lxc-start did not bring the container up in time"))
+}
+
+/// Exit code of a child that has ended, which stays to be reaped.
+fn ended(child: i32) -> Option<i32> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::Pid(nix::unistd::Pid::from_raw(child)), flags) {
+        Ok(WaitStatus::Exited(_, code)) => Some(code),
+        Ok(WaitStatus::StillAlive) => None,
+        _ => Some(-1),
+    }
 }
 
 /// The process in the answer of `lxc-info -s -p`, if the container runs. Its lines begin with a label.

@@ -71,7 +71,8 @@ pub enum Started {
 /// Why a program could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// 127: no such program; 126: not executable; 125: something before that (the shell's and docker's numbers).
+    /// 127: no such program; 126: it cannot be run as it was asked for, now or later; 125: something before that, which may pass (the
+    /// shell's and docker's numbers).
     pub code: i32,
     /// A sentence.
     pub message: String,
@@ -86,7 +87,8 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::before(error.to_string())
+        let code = if matches!(error, Error::Text(_)) { 126 } else { 125 };
+        Self { code, message: error.to_string() }
     }
 }
 

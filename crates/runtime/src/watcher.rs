@@ -12,9 +12,12 @@ use std::{
 /// Called on the watcher's thread with the pod whose shim is gone.
 pub type OnEnd = Box<dyn Fn(InstanceId) + Send>;
 
+/// Connections by pod. Shared, so that a poll that is going on keeps those it polls.
+type Watched = HashMap<InstanceId, Arc<OwnedFd>>;
+
 /// Watches connections to shims. Dropping it ends its thread.
 pub struct Watcher {
-    watched: Arc<Mutex<HashMap<InstanceId, OwnedFd>>>,
+    watched: Arc<Mutex<Watched>>,
     wake: OwnedFd,
 }
 
@@ -31,10 +34,10 @@ impl Watcher {
         Ok(Self { watched, wake })
     }
 
-    /// Watches a connection to the pod's shim. One that is watched already keeps its first.
+    /// Watches a connection to the pod's shim, instead of one to its former shim.
     pub fn add(&self, id: InstanceId, connection: OwnedFd) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.entry(id).or_insert(connection);
+        watched.insert(id, Arc::new(connection));
         drop(watched);
         let _ = nix::unistd::write(&self.wake, b"w");
     }
@@ -45,15 +48,15 @@ impl Watcher {
     }
 }
 
-/// Polls until the watcher is dropped. Descriptors are copied out for the duration of a poll, so that nobody waits for it.
-fn watch(woken: &OwnedFd, watched: &Mutex<HashMap<InstanceId, OwnedFd>>, on_end: &OnEnd) {
+/// Polls until the watcher is dropped. Connections are shared out for the duration of a poll, so that nobody waits for it.
+fn watch(woken: &OwnedFd, watched: &Mutex<Watched>, on_end: &OnEnd) {
     loop {
-        let copies: Vec<(InstanceId, OwnedFd)> = {
+        let polled: Vec<(InstanceId, Arc<OwnedFd>)> = {
             let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            watched.iter().filter_map(|(id, fd)| Some((*id, fd.try_clone().ok()?))).collect()
+            watched.iter().map(|(id, fd)| (*id, Arc::clone(fd))).collect()
         };
         let mut all = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
-        all.extend(copies.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        all.extend(polled.iter().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
         match poll(&mut all, PollTimeout::NONE) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => {
@@ -62,14 +65,20 @@ fn watch(woken: &OwnedFd, watched: &Mutex<HashMap<InstanceId, OwnedFd>>, on_end:
             }
         }
         let ready = |p: &PollFd<'_>| p.any().unwrap_or(true);
-        let ended: Vec<InstanceId> = copies.iter().zip(&all[1..]).filter(|(_, p)| ready(p)).map(|((id, _), _)| *id).collect();
+        let ended: Vec<bool> = all[1..].iter().map(ready).collect();
         if ready(&all[0]) && !matches!(sys::read_some(woken, &mut [0; 64]), Ok(1..)) {
             return;
         }
         drop(all);
-        for id in ended {
-            watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            on_end(id);
+        for ((id, connection), _) in polled.into_iter().zip(ended).filter(|(_, ended)| *ended) {
+            let mut now = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            // Meanwhile the pod may have a new shim, of which this connection says nothing.
+            let same = now.get(&id).is_some_and(|current| Arc::ptr_eq(current, &connection));
+            if same {
+                now.remove(&id);
+                drop(now);
+                on_end(id);
+            }
         }
     }
 }

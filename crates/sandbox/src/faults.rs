@@ -42,7 +42,7 @@ impl Sandbox {
         let loss = (loss_percent * 10_000.0).round() as u32;
         self.change_link(server, |switch, server| {
             let inside = Network::of(server.running()?)?;
-            let relay = match netem(switch, &inside, server, delay / 2, loss) {
+            let relay = match netem((switch, &inside), server, delay / 2, loss) {
                 Ok(()) => None,
                 Err(error) => {
                     tracing::debug!(%error, "no netem: using our own relay");
@@ -126,7 +126,7 @@ fn far_leg(server: &Server) -> String {
 }
 
 /// Slows both ends of a cable down by half, with the kernel's own means.
-fn netem(switch: &Network, inside: &Network, server: &Server, each_way: Duration, loss: u32) -> Result<()> {
+fn netem((switch, inside): (&Network, &Network), server: &Server, each_way: Duration, loss: u32) -> Result<()> {
     switch.tc(&netem_words(&port(server.index), each_way, loss))?;
     inside.tc(&netem_words(UPLINK, each_way, loss))
 }

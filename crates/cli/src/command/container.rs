@@ -359,6 +359,9 @@ fn started(view: &ContainerView) -> Standing {
 
 async fn announce(client: &Client, view: &ContainerView) {
     let (Some(server), Some(address)) = (&view.server, view.address) else { return };
+    if let Some(code) = view.exit_code.filter(|_| view.pid.is_none()) {
+        return say::done(&format!("{} ran on {server} at {address} and ended with exit code {code}", view.name));
+    }
     let mut line = format!("{} running on {server} at {address}", view.name);
     if let (Some(port), Ok(home)) =
         (view.publish.first(), client.get::<api::view::ServerView>(&format!("{}/{server}", path::SERVERS)).await)
@@ -371,21 +374,31 @@ async fn announce(client: &Client, view: &ContainerView) {
 /// Shows its output until it ends, and gives its exit code. Ctrl-C ends the showing.
 async fn foreground(client: &Client, name: &Name, remove: bool) -> Result<u8> {
     let one = format!("{}/{name}", path::CONTAINERS);
-    super::stream::follow_logs(client, name.as_str()).await;
-    let watch = format!("{one}?watch=true");
-    let ended = progress::follow::<ContainerView>(client, &watch, (name.as_str(), FOREGROUND), |view| {
-        match (view.phase, view.exit_code) {
-            (Some(api::report::Phase::Exited), Some(_)) => Standing::True,
-            (Some(api::report::Phase::Failed), _) => progress::running(view),
-            _ => waiting(""),
+    let code = match super::stream::output_to_the_end(client, name.as_str()).await {
+        Ok(code) => code,
+        // The way to its output broke off; how it ends is known all the same.
+        Err(error) => {
+            crate::say::note(&format!("the output of {name} is not shown any more: {error}"));
+            ended(client, &one, name).await?
         }
-    });
-    let (view, _) = ended.await?;
+    };
     if remove {
+        let view: ContainerView = client.get(&one).await?;
         client.send::<(), Changed>(Method::DELETE, &format!("{one}?force=true"), &()).await?;
+        gone(client, &view, spec::default_grace().duration()).await?;
     }
-    let code = view.and_then(|view| view.exit_code).unwrap_or(0);
     Ok(u8::try_from(code & 0xff).unwrap_or(1))
+}
+
+/// Waits for its end without its output; its exit code.
+async fn ended(client: &Client, one: &str, name: &Name) -> Result<i32> {
+    let judge = |view: &ContainerView| match (view.phase, view.exit_code) {
+        (Some(api::report::Phase::Exited), Some(_)) => Standing::True,
+        (Some(api::report::Phase::Failed), _) => progress::running(view),
+        _ => waiting(""),
+    };
+    let (view, _) = progress::follow(client, &format!("{one}?watch=true"), (name.as_str(), FOREGROUND), judge).await?;
+    Ok(view.and_then(|view| view.exit_code).unwrap_or(0))
 }
 
 /// Longest run in the foreground: a week, after which only the watching ends.
@@ -439,6 +452,8 @@ pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<()> {
             continue;
         }
         let judge = |view: &ContainerView| match verb {
+            // What its server said before it was told to start says nothing of this run.
+            Verb::Start if view.phase == Some(api::report::Phase::Exited) && view.started == before.started => waiting("starting"),
             Verb::Start | Verb::Unfreeze => progress::running(view),
             Verb::Restart if view.started == before.started && before.started.is_some() => waiting("restarting"),
             Verb::Restart => progress::running(view),
@@ -505,13 +520,18 @@ pub async fn remove(client: &Client, args: RemoveArgs) -> Result<()> {
         if args.change.detach {
             continue;
         }
-        let gone = |all: &Vec<ContainerView>| {
-            if all.iter().any(|other| other.id == view.id && view.id.is_some()) { waiting("removing") } else { Standing::True }
-        };
-        let all = format!("{}?watch=true", path::CONTAINERS);
-        progress::follow(client, &all, (target, args.change.timeout.duration()), gone).await?;
+        gone(client, &view, args.change.timeout.duration()).await?;
     }
     Ok(())
+}
+
+/// Waits until a container that is being removed is no more, and its name free.
+async fn gone(client: &Client, view: &ContainerView, timeout: std::time::Duration) -> Result<()> {
+    let judge = |all: &Vec<ContainerView>| {
+        if all.iter().any(|other| other.id == view.id && view.id.is_some()) { waiting("removing") } else { Standing::True }
+    };
+    let all = format!("{}?watch=true", path::CONTAINERS);
+    progress::follow(client, &all, (&view.name, timeout), judge).await.map(drop)
 }
 
 /// Give a container another name

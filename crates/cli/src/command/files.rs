@@ -84,7 +84,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn put(client: &Client, from: PathBuf, (target, inside): (&str, &str)) -> Result<()> {
     let whole = from.display().to_string();
     if let Err(error) = std::fs::symlink_metadata(&from) {
-        return Err(Error::not_found(format!("cannot read {whole}: {error}")));
+        return Err(super::unreadable(&whole, &error));
     }
     let (folder, name) = if is_folder(client, target, inside).await? == Some(true) {
         (inside.to_owned(), name_of(&from.canonicalize().unwrap_or_else(|_| from.clone()), &whole)?)

@@ -166,7 +166,7 @@ async fn import(client: &Client, args: ImportArgs) -> Result<()> {
         client.upload(Method::POST, &target, tokio::io::stdin()).await?
     } else {
         let open = tokio::fs::File::open(&args.file).await;
-        let file = open.map_err(|error| Error::not_found(format!("cannot read {}: {error}", args.file.display())))?;
+        let file = open.map_err(|error| super::unreadable(&args.file.display().to_string(), &error))?;
         client.upload(Method::POST, &target, file).await?
     };
     follow(lines, &name).await

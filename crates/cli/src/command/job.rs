@@ -10,7 +10,7 @@ use crate::{
 };
 use api::{
     Error, Kind, Name, Result, Span, path,
-    plan::RolloutState,
+    plan::{RolloutState, Wanted},
     spec::{Limits, PlacementRules, Restart, Strategy, UpdateRules},
     view::{Changed, ContainerView, JobRequest, JobView, ScaleRequest, UpgradeRequest},
 };
@@ -303,7 +303,8 @@ async fn finish(client: &Client, job: &JobView, took: Duration) -> Result<()> {
     let revision = if job.spec.revision > 1 { format!("revision {}   ", job.spec.revision) } else { String::new() };
     say::done(&format!("{name}   {revision}{}/{} healthy   {:.1} s", job.running, job.spec.count, took.as_secs_f32()));
     let mut servers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for instance in &job.instances {
+    // Those on their way out finish their connections meanwhile; they are not the job's any more.
+    for instance in job.instances.iter().filter(|instance| instance.wanted == Some(Wanted::Run)) {
         let place = format!("{} {}", instance.name, or_dash(instance.address));
         servers.entry(or_dash(instance.server.as_ref())).or_default().push(place);
     }

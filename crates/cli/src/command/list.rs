@@ -55,8 +55,9 @@ pub struct Row {
     now: Timestamp,
 }
 
+/// Only what runs is healthy or not.
 fn health(row: &Row) -> String {
-    match row.container.health {
+    match row.container.health.filter(|_| row.container.pid.is_some()) {
         Some(Health::Healthy) => "ok".to_owned(),
         Some(Health::Unhealthy) => "failing".to_owned(),
         Some(Health::Starting) => "starting".to_owned(),

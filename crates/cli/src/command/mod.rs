@@ -59,6 +59,14 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
     Ok(0)
 }
 
+/// Why a file of this machine cannot be read.
+fn unreadable(file: &str, error: &std::io::Error) -> api::Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => api::Error::not_found(format!("there is no {file} on this machine")),
+        _ => api::Error::failed(format!("cannot read {file}: {error}")),
+    }
+}
+
 /// Says what a dry run would change; its exit code.
 fn dry(changed: &Changed) -> Result<u8> {
     let text: String = changed.summary.iter().map(|line| format!("{line}\n")).collect();

@@ -1,9 +1,9 @@
 //! `exec`, `attach`, `logs`.
 
-use crate::{output, say};
+use crate::output;
 use api::{
     Error, Result, Span, Timestamp, path,
-    stream::{ExecRequest, FrameKind, LogLine},
+    stream::{ExecRequest, FrameKind, LogLine, LogQuery},
 };
 use clap::Args;
 use http::Method;
@@ -247,15 +247,9 @@ fn stamp(at: Timestamp) -> String {
     at.to_string()
 }
 
-/// The output of a container in the foreground, until it is gone.
-pub async fn follow_logs(client: &Client, name: &str) {
-    let path = format!("{}/{}/logs?follow=true", path::CONTAINERS, path::segment(name));
-    match client.lines::<LogLine>(Method::GET, &path, None, &[]).await {
-        Ok(mut lines) => {
-            while let Some(Ok(line)) = lines.next().await {
-                let _ = show(&line, false, false);
-            }
-        }
-        Err(error) => say::error(&error),
-    }
+/// The output of a container in the foreground, from its first line to its end; its exit code.
+pub async fn output_to_the_end(client: &Client, name: &str) -> Result<i32> {
+    let whole = LogQuery { since: Some(Timestamp(0)), ..LogQuery::default() };
+    let stream = client.upgrade(&format!("{}/{}/attach", path::CONTAINERS, path::segment(name)), &whole).await?;
+    converse(stream, false, false).await
 }

@@ -17,7 +17,7 @@ pub fn create(snapshot: &Snapshot, mut spec: ContainerSpec, now: Timestamp) -> R
     }
     address(snapshot, &spec)?;
     let server = spec.server.as_ref();
-    if let Some(first) = plan::port_conflicts(snapshot, &spec.template, &spec.name, server, false).into_iter().next() {
+    if let Some(first) = plan::port_conflicts(snapshot, &spec.template, &spec.name, plan::Reach::On(server)).into_iter().next() {
         return Err(Error::conflict(first));
     }
     let mut trial = snapshot.clone();
@@ -29,10 +29,10 @@ pub fn create(snapshot: &Snapshot, mut spec: ContainerSpec, now: Timestamp) -> R
 /// No container or job has this name, and none that is going away still holds it.
 pub fn free(snapshot: &Snapshot, name: &Name) -> Result<()> {
     if snapshot.containers.contains_key(name) {
-        return Err(Error::conflict(format!("there is a container {name} already")).hint(format!("roost show {name}")));
+        return Err(Error::conflict(format!("there is a container {name} already")).hint(format!("see: roost show {name}")));
     }
     if snapshot.jobs.contains_key(name) {
-        return Err(Error::conflict(format!("there is a job {name} already")).hint(format!("roost job show {name}")));
+        return Err(Error::conflict(format!("there is a job {name} already")).hint(format!("see: roost job show {name}")));
     }
     if snapshot.container_plans.contains_key(name) || snapshot.job_plans.contains_key(name) {
         return Err(Error::conflict(format!("{name} is still being removed")).hint("try again in a moment"));
@@ -47,9 +47,9 @@ pub fn present(snapshot: &Snapshot, server: &Name) -> Result<()> {
     }
     match snapshot.liveness(server) {
         Liveness::Alive => Ok(()),
-        Liveness::Lost => Err(Error::not_placed(format!("server {server} is down")).hint("roost server list")),
+        Liveness::Lost => Err(Error::not_placed(format!("server {server} is down")).hint("see: roost server list")),
         Liveness::AgentAway | Liveness::Unknown => {
-            Err(Error::not_placed(format!("the agent of server {server} does not answer")).hint("roost server list"))
+            Err(Error::not_placed(format!("the agent of server {server} does not answer")).hint("see: roost server list"))
         }
     }
 }

@@ -80,7 +80,7 @@ fn job_name(base: &str) -> Result<Name> {
 
 /// Ports are free and every instance finds a place.
 fn fits(snapshot: &Snapshot, spec: &JobSpec, now: Timestamp) -> Result<()> {
-    if let Some(first) = plan::port_conflicts(snapshot, &spec.template, &spec.name, None, true).into_iter().next() {
+    if let Some(first) = plan::port_conflicts(snapshot, &spec.template, &spec.name, plan::Reach::Everywhere).into_iter().next() {
         return Err(Error::conflict(first));
     }
     let mut trial = snapshot.clone();
@@ -126,7 +126,7 @@ pub fn upgrade(snapshot: &Snapshot, spec: &JobSpec, request: &UpgradeRequest, no
     fresh.revision += 1;
     fresh.template = Arc::new(template);
     validate::check(validate::job(&fresh))?;
-    if let Some(first) = plan::port_conflicts(snapshot, &fresh.template, &fresh.name, None, true).into_iter().next() {
+    if let Some(first) = plan::port_conflicts(snapshot, &fresh.template, &fresh.name, plan::Reach::Everywhere).into_iter().next() {
         return Err(Error::conflict(first));
     }
     Ok(fresh)
@@ -145,7 +145,7 @@ fn earlier(spec: &JobSpec, revision: u32, in_force: u32) -> Result<PodTemplate> 
         None => {
             let known: Vec<_> = spec.history.iter().map(|old| old.revision.to_string()).collect();
             Err(Error::not_found(format!("job {} has no revision {revision}", spec.name))
-                .detail(format!("revisions kept: {}", known.join(", "))))
+                .detail(if known.is_empty() { "it has had no other".to_owned() } else { format!("revisions kept: {}", known.join(", ")) }))
         }
     }
 }

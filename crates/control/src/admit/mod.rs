@@ -3,6 +3,8 @@
 pub mod container;
 pub mod image;
 pub mod job;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 pub use trial::place;

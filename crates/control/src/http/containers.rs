@@ -192,7 +192,7 @@ async fn publish(State(control): State<Control>, Path(target): Path<String>, Bod
             template.publish.push(port);
             api::validate::check(api::validate::pod(&template))?;
             let at = snapshot.container_plans.get(&spec.name).and_then(|plan| plan.placement.as_ref()).map(|p| &p.server);
-            if let Some(first) = plan::port_conflicts(&snapshot, &template, &spec.name, at, false).into_iter().next() {
+            if let Some(first) = plan::port_conflicts(&snapshot, &template, &spec.name, plan::Reach::On(at)).into_iter().next() {
                 return Err(Error::conflict(first));
             }
         }

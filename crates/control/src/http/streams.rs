@@ -1,7 +1,7 @@
 //! What goes through to the agent that has the container: exec, attach, logs, files, signals; and use of resources.
 
 use crate::{Control, agents::explain, proxy, view};
-use api::{Error, InstanceId, Name, Snapshot, Target, Timestamp, path, report::InstanceStats, server::Liveness, view::StatsView};
+use api::{Error, InstanceId, Name, Snapshot, Target, Timestamp, path, report::InstanceStats, server::Liveness, spec::Power, view::StatsView};
 use axum::{
     Json, Router,
     body::Body,
@@ -16,8 +16,8 @@ use wire::server::ApiError;
 pub fn routes() -> Router<Control> {
     let one = format!("{}/{{target}}", path::CONTAINERS);
     Router::new()
-        .route(&format!("{one}/exec"), post(|s, p, r| forward(s, p, (r, "exec"))))
-        .route(&format!("{one}/attach"), post(|s, p, r| forward(s, p, (r, "attach"))))
+        .route(&format!("{one}/exec"), post(|s, p, r| converse(s, p, (r, "exec"))))
+        .route(&format!("{one}/attach"), post(|s, p, r| converse(s, p, (r, "attach"))))
         .route(&format!("{one}/logs"), get(|s, p, r| forward(s, p, (r, "logs"))))
         .route(
             &format!("{one}/archive"),
@@ -34,6 +34,26 @@ fn home(snapshot: &Snapshot, target: &str) -> api::Result<(Name, InstanceId)> {
         return Err(Error::unreachable(format!("server {} does not answer, and {target} is on it", placement.server)));
     }
     Ok((placement.server.clone(), placement.id))
+}
+
+/// Commands run in, and output is followed of, what is switched on.
+fn is_on(snapshot: &Snapshot, target: &str) -> api::Result<()> {
+    let target: Target = target.parse()?;
+    let spec = snapshot.containers.get(&target.name).filter(|_| target.slot.is_none());
+    match spec.map(|spec| spec.power) {
+        Some(Power::Off) => Err(Error::conflict(format!("container {target} is stopped")).hint(format!("start it: roost start {target}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Like [`forward`], for what only a running container can do.
+async fn converse(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    (request, verb): (Request, &'static str),
+) -> Result<Response<Body>, ApiError> {
+    is_on(&control.world.now().snapshot, &target)?;
+    forward(State(control), Path(target), (request, verb)).await
 }
 
 async fn forward(

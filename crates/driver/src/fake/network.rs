@@ -93,6 +93,10 @@ impl Network for FakeNetwork {
         }
     }
 
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn clear(&self) -> Result<()> {
         self.faults.enter("clear", "")?;
         *lock(&self.state) = State::default();

@@ -48,7 +48,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>, scope: Scope) ->
         let question = &buffer[..length];
         match judge(&shared.zone(), question, Transport::Udp) {
             Verdict::Reply(reply) => send(&socket, &reply, from).await,
-            Verdict::Forward => forward_udp(&socket, &shared, question, from, &scope).await,
+            Verdict::Forward => forward_udp((&socket, from), &shared, question, &scope).await,
             Verdict::Ignore => {}
         }
     }
@@ -61,7 +61,7 @@ async fn send(socket: &UdpSocket, reply: &[u8], to: SocketAddr) {
     }
 }
 
-async fn forward_udp(socket: &Arc<UdpSocket>, shared: &Arc<Shared>, question: &[u8], from: SocketAddr, scope: &Scope) {
+async fn forward_udp((socket, from): (&Arc<UdpSocket>, SocketAddr), shared: &Arc<Shared>, question: &[u8], scope: &Scope) {
     let Some(turn) = shared.forwarder.turn() else {
         return send(socket, &refusal(question, ResponseCode::ServFail), from).await;
     };

@@ -1,3 +1,5 @@
+//! Requests, sources and the stream of a base system.
+
 use super::*;
 use tar::{Builder, Header};
 

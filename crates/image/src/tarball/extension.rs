@@ -98,7 +98,8 @@ pub fn entry(header: &Header, extension: Extension) -> Result<Entry, String> {
     let path = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let link = extension.link.or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default();
     let kind = kind(header, &path)?;
-    let claimed = extension.size.map_or_else(|| header.entry_size().map_err(said), Ok)?;
+    let old = header.as_old();
+    let claimed = extension.size.map_or_else(|| field(&old.size, header.entry_size()), Ok)?;
     // Only files have data, whatever the field says (as in Go's archive/tar, which most images were written with).
     let stored = if kind == Kind::File { claimed } else { 0 };
     let device = match kind {
@@ -114,13 +115,18 @@ pub fn entry(header: &Header, extension: Extension) -> Result<Entry, String> {
         stored,
         size: stored,
         pieces: Vec::new(),
-        mode: header.mode().map_err(said)? & 0o7777,
-        uid: extension.uid.map_or_else(|| header.uid().map_err(said), Ok)?,
-        gid: extension.gid.map_or_else(|| header.gid().map_err(said), Ok)?,
-        mtime: extension.mtime.map_or_else(|| header.mtime().map(|t| (t.cast_signed(), 0)).map_err(said), Ok)?,
+        mode: field(&old.mode, header.mode())? & 0o7777,
+        uid: extension.uid.map_or_else(|| field(&old.uid, header.uid()), Ok)?,
+        gid: extension.gid.map_or_else(|| field(&old.gid, header.gid()), Ok)?,
+        mtime: extension.mtime.map_or_else(|| field(&old.mtime, header.mtime()).map(|t| (t.cast_signed(), 0)), Ok)?,
         device,
         capability: extension.capability,
     })
+}
+
+/// A number of the header; a blank one is zero.
+fn field<T: Default>(raw: &[u8], read: std::io::Result<T>) -> Result<T, String> {
+    if raw.iter().all(|b| matches!(b, 0 | b' ')) { Ok(T::default()) } else { read.map_err(|e| e.to_string()) }
 }
 
 fn kind(header: &Header, path: &[u8]) -> Result<Kind, String> {

@@ -1,3 +1,5 @@
+//! Archives through one door.
+
 use super::*;
 use tar::Builder;
 

@@ -137,7 +137,7 @@ fn leftovers_of_a_crash_are_gone_when_the_store_is_opened() {
     fs::write(dir.join("blobs/sha256").join("e".repeat(64)), "stray").unwrap();
     fs::write(dir.join("images").join(format!("{}.json", "e".repeat(64))), "{\"half\":").unwrap();
     let store = ContentStore::open(options(&root)).unwrap();
-    assert_eq!(store.list().unwrap(), [image.clone()]);
+    assert_eq!(store.list().unwrap(), std::slice::from_ref(&image));
     let names = |part: &str| fs::read_dir(dir.join(part)).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!((names("staging").len(), names("layers").len(), names("images").len()), (0, 1, 1));
     assert_eq!(names("blobs/sha256").len(), 3);
@@ -165,7 +165,7 @@ fn prune_removes_what_nothing_needs() {
     let image = bed.store.ensure(&both, &blobs, &quiet).unwrap();
     bed.store.ensure(&base, &blobs, &quiet).unwrap();
     assert_eq!(bed.store.prune(&[both.clone(), base.clone()]).unwrap(), 0);
-    let freed = bed.store.prune(&[base.clone()]).unwrap();
+    let freed = bed.store.prune(std::slice::from_ref(&base)).unwrap();
     assert!((100_000..200_000).contains(&freed), "a layer, unpacked and not: {freed}");
     assert!(!image.layers[1].exists() && image.layers[0].exists());
     assert_eq!(bed.store.list().unwrap().iter().map(|i| &i.digest).collect::<Vec<_>>(), [&base]);
@@ -202,7 +202,7 @@ fn a_full_disk_gets_a_sentence_and_keeps_nothing() {
     let many = small.iter().fold(Tar::new(), |tar, (name, data)| tar.file(name, data)).done();
     let big = Tar::new().file("big", &noise(4 << 20)).done();
     let mut blobs = Blobs::default();
-    let digest = blobs.image(&[big.clone()]);
+    let digest = blobs.image(std::slice::from_ref(&big));
     let layout = blobs.layout(&digest);
     for (what, bytes) in [("many", many), ("big", big), ("layout", layout)] {
         let error = store.import(&mut &bytes[..], what, &quiet).unwrap_err();
@@ -214,4 +214,52 @@ fn a_full_disk_gets_a_sentence_and_keeps_nothing() {
     assert!(error.message.starts_with("no space left"), "{error}");
     assert_eq!(used(), before);
     assert_eq!(store.import(&mut &small_root()[..], "small", &quiet).unwrap().layers.len(), 1, "it still works");
+}
+
+/// So many bytes of an archive with one file, made while they are read.
+struct Endless {
+    head: Vec<u8>,
+    left: usize,
+}
+
+impl Read for Endless {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if !self.head.is_empty() {
+            let n = self.head.len().min(into.len());
+            into[..n].copy_from_slice(&self.head[..n]);
+            self.head.drain(..n);
+            return Ok(n);
+        }
+        let n = self.left.min(into.len());
+        // The end marker is zeros; before it every eighth byte differs from piece to piece.
+        let fill = if self.left > 1024 { u8::try_from(self.left / 512 % 251).unwrap() } else { 0 };
+        let n = if self.left > 1024 { n.min(self.left - 1024).min(512) } else { n };
+        into[..n].fill(fill);
+        self.left -= n;
+        Ok(n)
+    }
+}
+
+fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn memory_does_not_grow_with_the_archive() {
+    let size = 160 << 20;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_path("big").unwrap();
+    header.set_mode(0o644);
+    header.set_cksum();
+    let size = usize::try_from(size).unwrap();
+    let mut archive = Endless { head: header.as_bytes().to_vec(), left: size + 1024 };
+    let bed = bed();
+    let before = peak_kib();
+    let image = bed.store.import(&mut archive, "big", &quiet).unwrap();
+    assert_eq!(fs::metadata(top(&image, "big")).unwrap().len(), size as u64);
+    let grown = peak_kib().saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} KiB for an archive of 160 MiB");
 }

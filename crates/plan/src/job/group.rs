@@ -3,7 +3,7 @@
 use crate::{
     fleet::{Fleet, Room},
     look::Look,
-    schedule::{Crowd, Request, Slot, View, fit},
+    schedule::{Crowd, Request, Search, Slot, View, fit},
     template::{effective_revision, template_of},
 };
 use api::{
@@ -46,7 +46,7 @@ impl Groups {
     }
 
     /// Chooses a place for a group that has none: where the whole of it fits, if there is such a server.
-    pub fn settle(&mut self, look: &Look<'_>, fleet: &Fleet<'_>, spec: &JobSpec) {
+    pub fn settle(&mut self, look: &Look<'_>, fleet: &mut Fleet<'_>, spec: &JobSpec) {
         let Some(group) = spec.placement.group.as_ref().filter(|group| !self.anchors.contains_key(*group)) else { return };
         let whole = Whole::of(look, group);
         let rules = PlacementRules { strategy: spec.placement.strategy, ..whole.rules };
@@ -61,14 +61,20 @@ impl Groups {
             address: None,
             lone: false,
         };
-        let crowd = Crowd::default();
-        let (view, slot) = (View { fleet, request: &request, crowd: &crowd }, Slot::default());
+        let (crowd, slot) = (Crowd::default(), Slot::default());
+        let first = Search::begin(fleet, &request, &crowd).choose(View { fleet, request: &request, crowd: &crowd }, &slot);
+        let view = View { fleet, request: &request, crowd: &crowd };
         let meets = |server: usize| {
             let enemies = whole.members.iter().flat_map(|member| fleet.holders.enemies(member));
             enemies.into_iter().any(|enemy| fleet.holders.is_on(enemy, server))
         };
+        // Only where the best is barred to another job of the group, all have to be looked at.
         let fitting = (0..fleet.hosts.len()).filter(|server| fit(view, *server, &slot).is_ok() && !meets(*server));
-        if let Some(best) = fitting.min_by_key(|server| view.score(*server, &slot)) {
+        let best = match first {
+            Some(server) if meets(server) => fitting.min_by_key(|server| view.score(*server, &slot)),
+            first => first,
+        };
+        if let Some(best) = best {
             self.anchors.insert(group.clone(), best);
         }
     }

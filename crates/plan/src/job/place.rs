@@ -353,7 +353,7 @@ fn notes(draft: &Draft<'_>, look: &Look<'_>, placed: Vec<(u32, usize, Cause)>) -
 /// Says of the slots without a place why. Called when all placing is done, so that the figures are those the plan leaves.
 pub(crate) fn explain_waiting(draft: &mut Draft<'_>, look: &Look<'_>, fleet: &Fleet<'_>, groups: &Groups) {
     if !draft.unplaced.is_empty() {
-        let reasons = reasons(look, fleet, groups, draft.spec, &draft.plan);
+        let reasons = reasons((look, fleet), groups, draft.spec, &draft.plan);
         let unplaced = std::mem::take(&mut draft.unplaced);
         draft.plan.waiting.extend(unplaced.into_iter().map(|slot| Waiting { slot, reasons: reasons.clone() }));
     }
@@ -361,7 +361,7 @@ pub(crate) fn explain_waiting(draft: &mut Draft<'_>, look: &Look<'_>, fleet: &Fl
 }
 
 /// Why no server takes another instance of a job.
-pub(crate) fn reasons(look: &Look<'_>, fleet: &Fleet<'_>, groups: &Groups, spec: &JobSpec, plan: &JobPlan) -> Vec<String> {
+pub(crate) fn reasons((look, fleet): (&Look<'_>, &Fleet<'_>), groups: &Groups, spec: &JobSpec, plan: &JobPlan) -> Vec<String> {
     let target = crate::template::effective_revision(spec, Some(plan));
     let request = request_of(look, groups, spec, target);
     let crowd = crowd_of(look, plan);

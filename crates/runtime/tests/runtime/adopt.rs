@@ -54,3 +54,26 @@ fn a_killed_shim_takes_its_pod_with_it_and_is_told() {
         assert_eq!(bed.leftovers(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn looking_while_pods_start_and_end_disturbs_nothing() {
+    let bed = Bed::app();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let runtime = bed.rt();
+        let stop = &stop;
+        scope.spawn(move || {
+            let begin = std::time::Instant::now();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) && begin.elapsed() < crate::bed::PATIENCE {
+                runtime.observe().unwrap();
+            }
+        });
+        for _ in 0..10 {
+            let pod = bed.pod("exit 3");
+            let (code, message) = bed.run(&pod);
+            bed.rt().remove(pod.id).unwrap();
+            assert_eq!((code, message), (Some(3), None));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

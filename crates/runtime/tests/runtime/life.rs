@@ -24,7 +24,7 @@ fn a_pod_runs_is_observed_and_stops() {
         }
         assert!(bed.log(pod.id, "main").contains(&"bye".to_owned()));
         assert_eq!(bed.ended.recv_timeout(Duration::from_secs(5)).unwrap(), pod.id);
-        assert!(bed.shims().is_empty());
+        until("the shim is gone", || bed.shims().is_empty());
     });
 }
 

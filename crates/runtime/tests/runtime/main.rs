@@ -1,6 +1,13 @@
 //! What a runtime must do, as root, with real containers: the same cases for application and system containers, then what
 //! is only true of one kind. This binary is its own shim.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "tests may fail loudly and watch the clock"
+)]
+
 mod adopt;
 mod bed;
 mod exec;

@@ -99,3 +99,14 @@ fn reach_another_network() {
     assert_eq!(log[0], "lo");
     assert_ne!(log.last().unwrap(), &own);
 }
+
+#[test]
+fn write_to_our_own_binary() {
+    let bed = Bed::app();
+    let pod = bed.pod("sleep 600");
+    bed.rt().ensure(&pod).unwrap();
+    // Even root outside cannot, by the way a container would have to go.
+    let exe = format!("/proc/{}/exe", bed.shims()[0]);
+    let error = std::fs::OpenOptions::new().write(true).open(exe).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}

@@ -1,0 +1,221 @@
+//! Admission through one door: a request on a small cluster, and what is said about it.
+
+use super::{container, image, job};
+use api::{
+    Bytes, Kind, Name, Result, Snapshot, Timestamp,
+    image::ImageRecord,
+    plan::{ContainerPlan, Placement, Wanted},
+    server::{Liveness, ServerFacts, ServerSpec},
+    spec::{ContainerSpec, JobSpec, PodTemplate, Power},
+    view::{JobRequest, ScaleRequest, UpgradeRequest},
+};
+use std::sync::Arc;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn name(text: &str) -> Name {
+    Name::parse("test", text).unwrap()
+}
+
+/// Two servers with 1G each, one lost, an image `web` and an image `bare` that names no program.
+fn cluster() -> Snapshot {
+    let mut snapshot = Snapshot { next_instance: 10, ..Snapshot::default() };
+    snapshot.cluster = Some(Arc::new(api::spec::ClusterSpec {
+        name: name("home"),
+        domain: "internal".into(),
+        range: "10.0.0.0/16".parse().unwrap(),
+        server_prefix: 24,
+        vni: 1,
+        created: NOW,
+    }));
+    for number in 1..=3u16 {
+        let server = ServerSpec {
+            name: name(&format!("s{number}")),
+            number,
+            address: format!("192.0.2.{number}").parse().unwrap(),
+            subnet: format!("10.0.{number}.0/24").parse().unwrap(),
+            manager: number == 1,
+            draining: false,
+            labels: Default::default(),
+            key_fingerprint: String::new(),
+            facts: ServerFacts { cpu: api::Cpu(2000), memory: Bytes(1 << 30), ..ServerFacts::default() },
+            joined: NOW,
+        };
+        let liveness = if number == 3 { Liveness::Lost } else { Liveness::Alive };
+        snapshot.liveness.insert(server.name.clone(), liveness);
+        snapshot.servers.insert(server.name.clone(), Arc::new(server));
+    }
+    for (image, command) in [("web", vec!["/bin/web".to_owned()]), ("bare", Vec::new())] {
+        let config = api::image::ImageConfig { command, ..Default::default() };
+        let digest = format!("sha256:{image}");
+        let record = ImageRecord { name: format!("{image}:latest"), digest, size: Bytes(1), config, created: NOW };
+        snapshot.images.insert(record.name.clone(), Arc::new(record));
+    }
+    snapshot
+}
+
+fn template(image: &str, change: impl FnOnce(&mut PodTemplate)) -> PodTemplate {
+    let text = format!(r#"{{"containers":[{{"name":"main","image":{{"name":"{image}"}}}}]}}"#);
+    let mut template = serde_json::from_str(&text).unwrap();
+    change(&mut template);
+    template
+}
+
+fn lone(text: &str, template: PodTemplate) -> ContainerSpec {
+    ContainerSpec {
+        name: name(text),
+        template: Arc::new(template),
+        server: None,
+        address: None,
+        power: Power::On,
+        restarts: 0,
+        remove_on_exit: false,
+        created: Timestamp(0),
+    }
+}
+
+/// The cluster with a container `c1` on s1 at 10.0.1.9 that has port 80 of its server.
+fn with_c1() -> Snapshot {
+    let mut snapshot = cluster();
+    let template = template("web", |t| t.publish.push(port(80)));
+    let spec = container::create(&snapshot, ContainerSpec { server: Some(name("s1")), ..lone("c1", template) }, NOW).unwrap();
+    let placement = Placement {
+        id: api::InstanceId(1),
+        slot: 0,
+        server: name("s1"),
+        address: "10.0.1.9".parse().unwrap(),
+        revision: 0,
+        wanted: Wanted::Run,
+        placed: NOW,
+        reason: String::new(),
+    };
+    snapshot.containers.insert(name("c1"), Arc::new(spec));
+    let plan = ContainerPlan { placement: Some(placement), waiting: Vec::new() };
+    snapshot.container_plans.insert(name("c1"), Arc::new(plan));
+    snapshot
+}
+
+const fn port(host: u16) -> api::spec::PublishedPort {
+    api::spec::PublishedPort { host, container: host, protocol: api::spec::Protocol::Tcp }
+}
+
+fn refused<T>(outcome: Result<T>) -> (Kind, String) {
+    let Err(error) = outcome else { panic!("it was admitted") };
+    (error.kind, std::iter::once(error.message).chain(error.details).collect::<Vec<_>>().join(" | "))
+}
+
+fn refuse(spec: ContainerSpec) -> (Kind, String) {
+    refused(container::create(&with_c1(), spec, NOW))
+}
+
+#[test]
+fn a_container_gets_its_digest() {
+    let spec = container::create(&cluster(), lone("a", template("web", |_| {})), NOW).unwrap();
+    assert_eq!(spec.template.containers[0].image.digest.as_deref(), Some("sha256:web"));
+    assert_eq!(spec.created, NOW);
+}
+
+#[test]
+fn containers_that_cannot_be_are_refused_with_one_sentence() {
+    let plain = || lone("a", template("web", |_| {}));
+    assert_eq!(refuse(lone("a", template("nope", |_| {}))), (Kind::NotFound, "no image nope in this cluster".into()));
+    assert_eq!(refuse(lone("c1", template("web", |_| {}))), (Kind::Conflict, "there is a container c1 already".into()));
+    let (kind, text) = refuse(lone("a", template("bare", |_| {})));
+    assert_eq!((kind, text.as_str()), (Kind::Usage, "image bare names no program to run: give a command behind it"));
+    let at = |address: &str, server: Option<&str>| ContainerSpec {
+        address: Some(address.parse().unwrap()),
+        server: server.map(name),
+        ..plain()
+    };
+    let (kind, text) = refuse(at("10.9.9.9", Some("s1")));
+    assert_eq!((kind, text.as_str()), (Kind::Usage, "address 10.9.9.9 is outside the subnet: use one of 10.0.1.0/24 on s1"));
+    assert_eq!(refuse(at("10.0.1.1", None)).0, Kind::Usage);
+    assert_eq!(refuse(at("10.0.1.9", None)), (Kind::Conflict, "address 10.0.1.9 is taken by c1".into()));
+    assert_eq!(refuse(ContainerSpec { server: Some(name("s3")), ..plain() }), (Kind::NotPlaced, "server s3 is down".into()));
+    assert_eq!(refuse(ContainerSpec { server: Some(name("s9")), ..plain() }), (Kind::NotFound, "no server s9".into()));
+    let same_port = template("web", |t| t.publish.push(port(80)));
+    assert_eq!(refuse(ContainerSpec { server: Some(name("s1")), ..lone("a", same_port) }).0, Kind::Conflict);
+}
+
+#[test]
+fn what_has_no_room_is_refused_with_counts() {
+    let big = template("web", |t| t.containers[0].limits.memory = Some(Bytes(64 << 30)));
+    let (kind, text) = refuse(lone("big", big));
+    assert_eq!(kind, Kind::NotPlaced);
+    assert!(text.contains("not enough memory"), "{text}");
+    assert!(text.contains("2 servers"), "{text}");
+}
+
+fn request(base: &str, count: i64) -> JobRequest {
+    JobRequest {
+        base: base.into(),
+        name: None,
+        count,
+        template: Some(template(base, |_| {})),
+        placement: Default::default(),
+        update: Default::default(),
+        dry_run: false,
+    }
+}
+
+fn admitted() -> (Snapshot, JobSpec) {
+    let mut snapshot = cluster();
+    let spec = job::create(&snapshot, request("web", 2), NOW).unwrap();
+    snapshot.jobs.insert(spec.name.clone(), Arc::new(spec.clone()));
+    (snapshot, spec)
+}
+
+#[test]
+fn jobs_take_their_base() {
+    let (_, spec) = admitted();
+    assert_eq!((spec.name.as_str(), spec.revision, spec.count), ("web", 1, 2));
+    let of_container = job::create(&with_c1(), JobRequest { template: None, ..request("c1", 1) }, NOW).unwrap();
+    assert_eq!(of_container.name.as_str(), "c1", "a job may have its base's name");
+    assert_eq!(of_container.template.publish, [port(80)], "and takes its base's ports over");
+    let (kind, text) = refused(job::create(&cluster(), request("nope", 1), NOW));
+    assert_eq!((kind, text.as_str()), (Kind::NotFound, "no container and no image nope in this cluster"));
+    let (kind, text) = refused(job::create(&cluster(), request("web", -1), NOW));
+    assert_eq!((kind, text.as_str()), (Kind::Usage, "-1 is not a number of instances: use 0 to 100000"));
+    let (snapshot, _) = admitted();
+    assert_eq!(refused(job::create(&snapshot, request("web", 1), NOW)).0, Kind::Conflict);
+}
+
+#[test]
+fn jobs_are_scaled_by_number_or_difference() {
+    let (snapshot, spec) = admitted();
+    let scale = |count, relative| job::scale(&snapshot, &spec, &ScaleRequest { count, relative, group: None, dry_run: false }, NOW);
+    assert_eq!(scale(5, false).unwrap().count, 5);
+    assert_eq!(scale(2, true).unwrap().count, 4);
+    assert_eq!(scale(-1, true).unwrap().count, 1);
+    assert_eq!(refused(scale(-3, true)).0, Kind::Usage);
+    assert_eq!(refused(scale(600, false)).0, Kind::NotPlaced, "two subnets have no 600 addresses");
+}
+
+#[test]
+fn upgrades_keep_a_bounded_history_and_rollbacks_find_it() {
+    let (snapshot, mut spec) = admitted();
+    let env = |value: &str| UpgradeRequest { env: [("V".to_owned(), value.to_owned())].into(), ..UpgradeRequest::default() };
+    for n in 2..=20u32 {
+        spec = job::upgrade(&snapshot, &spec, &env(&n.to_string()), NOW).unwrap();
+        assert_eq!(spec.revision, n);
+    }
+    assert_eq!(spec.history.len(), JobSpec::HISTORY_MAX);
+    let back = job::upgrade(&snapshot, &spec, &UpgradeRequest { rollback: Some(19), ..UpgradeRequest::default() }, NOW).unwrap();
+    assert_eq!(back.template.containers[0].env["V"], "19");
+    assert_eq!(back.revision, 21);
+    let gone = UpgradeRequest { rollback: Some(2), ..UpgradeRequest::default() };
+    assert_eq!(refused(job::upgrade(&snapshot, &spec, &gone, NOW)).0, Kind::NotFound);
+    let (_, fresh) = admitted();
+    let none = UpgradeRequest { rollback: Some(0), ..UpgradeRequest::default() };
+    assert_eq!(refused(job::upgrade(&snapshot, &fresh, &none, NOW)).1, "job web has no earlier revision to go back to");
+}
+
+#[test]
+fn images_are_found_by_name_tag_and_digest() {
+    let snapshot = cluster();
+    for text in ["web", "web:latest", "any@sha256:web"] {
+        assert_eq!(image::find(&snapshot, text).unwrap().digest, "sha256:web", "{text}");
+    }
+    let error = image::find(&snapshot, "we").unwrap_err();
+    assert_eq!(error.hint.as_deref(), Some("did you mean web:latest?"));
+}
