@@ -33,7 +33,9 @@ fn sentence(error: &clap::Error) -> Option<Error> {
             Error::usage(if argument.starts_with('-') { format!("{}: {why}", flag(&argument)) } else { why })
         }
         ErrorKind::InvalidValue => match text(error, ContextKind::InvalidValue).filter(|value| !value.is_empty()) {
-            Some(value) => Error::usage(format!("{value:?} is no value of {}: use one of {}", flag(&argument), all(error)?.join(", "))),
+            Some(value) => {
+                Error::usage(format!("{value:?} is no value of {}: use one of {}", flag(&argument), all(error)?.join(", ")))
+            }
             None => Error::usage(format!("{} needs a value", flag(&argument))),
         },
         ErrorKind::MissingRequiredArgument => {
@@ -54,7 +56,11 @@ fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
         .rev()
         .collect();
     let error_of_ours = Error::usage(format!("there is no {what} {word}"));
-    if near.is_empty() { error_of_ours.hint(format!("see: {}", help(error))) } else { error_of_ours.hint(format!("did you mean {}?", near.join(", "))) }
+    if near.is_empty() {
+        error_of_ours.hint(format!("see: {}", help(error)))
+    } else {
+        error_of_ours.hint(format!("did you mean {}?", near.join(", ")))
+    }
 }
 
 /// `--memory <SIZE>` without its value.
@@ -65,7 +71,8 @@ fn flag(argument: &str) -> &str {
 /// `roost job --help` for the command that the error is about.
 fn help(error: &clap::Error) -> String {
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let words = usage.split_whitespace().skip_while(|word| *word != "roost").take_while(|word| !word.starts_with(['-', '<', '[']));
+    let words =
+        usage.split_whitespace().skip_while(|word| *word != "roost").take_while(|word| !word.starts_with(['-', '<', '[']));
     let command = words.collect::<Vec<_>>().join(" ");
     if command.is_empty() { "roost --help".to_owned() } else { format!("{command} --help") }
 }

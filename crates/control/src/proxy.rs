@@ -47,7 +47,8 @@ pub fn no_container(snapshot: &Snapshot, target: &Target) -> Error {
             (Some(placement), Some(server)) if placement.server != *server => {
                 Error::not_found(format!("container {} is on {}, not on {server}", spec.name, placement.server))
             }
-            _ => Error::not_placed(format!("container {} has no place yet", spec.name)).hint(format!("see: roost why {}", spec.name)),
+            _ => Error::not_placed(format!("container {} has no place yet", spec.name))
+                .hint(format!("see: roost why {}", spec.name)),
         };
     }
     let start = target.name.as_str().chars().next();

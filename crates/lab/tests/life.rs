@@ -87,8 +87,7 @@ fn run_in_the_foreground_shows_output_and_passes_the_code() {
 #[test]
 fn logs_come_from_any_server() {
     let lab = Lab::with_tiny(2);
-    let script =
-        "for n in 1 2 3; do echo line $n; done; sleep 0.3; echo bad >&2; while ! test -e /go; do sleep 0.1; done; echo late; sleep 600";
+    let script = "for n in 1 2 3; do echo line $n; done; sleep 0.3; echo bad >&2; while ! test -e /go; do sleep 0.1; done; echo late; sleep 600";
     lab.ok(&["run", "-d", "s2:talk", "tiny", "--", "/bin/sh", "-c", script]);
     eventually(SOON, "all early lines", || lab.roost(&["logs", "talk"]).stderr.contains("bad"));
     let out = lab.typed_on("s1", &["logs", "s2:talk"]).run().must(0);

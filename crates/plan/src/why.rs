@@ -98,7 +98,7 @@ fn waiting(look: &Look<'_>, spec: &JobSpec, plan: &JobPlan, what: (&str, u32)) -
         return Why { answer, facts, fix: Some(format!("roost logs {display}")) };
     }
     let groups = Groups::of(look);
-    let reasons = job::reasons(look, &fleet(look, &Drafts::default(), 0), &groups, spec, plan);
+    let reasons = job::reasons((look, &fleet(look, &Drafts::default(), 0)), &groups, spec, plan);
     if reasons.is_empty() || reasons.len() == look.servers.len() && reasons.iter().all(String::is_empty) {
         return Why { answer: format!("{display} is about to be placed"), facts, fix: None };
     }
@@ -210,7 +210,7 @@ fn beside(look: &Look<'_>, other: &Placement) -> String {
 fn leaving_facts(look: &Look<'_>, spec: &JobSpec, plan: &JobPlan, one: &Placement) -> Vec<String> {
     let groups = Groups::of(look);
     let Some(cause) = job::misplaced(look, &groups, spec, one) else { return Vec::new() };
-    let reasons = job::reasons(look, &fleet(look, &Drafts::default(), 0), &groups, spec, plan);
+    let reasons = job::reasons((look, &fleet(look, &Drafts::default(), 0)), &groups, spec, plan);
     vec![format!("it has to leave ({cause}) and stays until there is another place: {}", summary(&reasons))]
 }
 

@@ -453,7 +453,9 @@ pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<()> {
         }
         let judge = |view: &ContainerView| match verb {
             // What its server said before it was told to start says nothing of this run.
-            Verb::Start if view.phase == Some(api::report::Phase::Exited) && view.started == before.started => waiting("starting"),
+            Verb::Start if view.phase == Some(api::report::Phase::Exited) && view.started == before.started => {
+                waiting("starting")
+            }
             Verb::Start | Verb::Unfreeze => progress::running(view),
             Verb::Restart if view.started == before.started && before.started.is_some() => waiting("restarting"),
             Verb::Restart => progress::running(view),

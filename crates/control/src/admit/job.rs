@@ -126,7 +126,8 @@ pub fn upgrade(snapshot: &Snapshot, spec: &JobSpec, request: &UpgradeRequest, no
     fresh.revision += 1;
     fresh.template = Arc::new(template);
     validate::check(validate::job(&fresh))?;
-    if let Some(first) = plan::port_conflicts(snapshot, &fresh.template, &fresh.name, plan::Reach::Everywhere).into_iter().next() {
+    if let Some(first) = plan::port_conflicts(snapshot, &fresh.template, &fresh.name, plan::Reach::Everywhere).into_iter().next()
+    {
         return Err(Error::conflict(first));
     }
     Ok(fresh)
@@ -144,8 +145,11 @@ fn earlier(spec: &JobSpec, revision: u32, in_force: u32) -> Result<PodTemplate> 
         None if revision == 0 => Err(Error::not_found(format!("job {} has no earlier revision to go back to", spec.name))),
         None => {
             let known: Vec<_> = spec.history.iter().map(|old| old.revision.to_string()).collect();
-            Err(Error::not_found(format!("job {} has no revision {revision}", spec.name))
-                .detail(if known.is_empty() { "it has had no other".to_owned() } else { format!("revisions kept: {}", known.join(", ")) }))
+            Err(Error::not_found(format!("job {} has no revision {revision}", spec.name)).detail(if known.is_empty() {
+                "it has had no other".to_owned()
+            } else {
+                format!("revisions kept: {}", known.join(", "))
+            }))
         }
     }
 }

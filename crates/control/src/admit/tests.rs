@@ -183,7 +183,8 @@ fn jobs_take_their_base() {
 #[test]
 fn jobs_are_scaled_by_number_or_difference() {
     let (snapshot, spec) = admitted();
-    let scale = |count, relative| job::scale(&snapshot, &spec, &ScaleRequest { count, relative, group: None, dry_run: false }, NOW);
+    let scale =
+        |count, relative| job::scale(&snapshot, &spec, &ScaleRequest { count, relative, group: None, dry_run: false }, NOW);
     assert_eq!(scale(5, false).unwrap().count, 5);
     assert_eq!(scale(2, true).unwrap().count, 4);
     assert_eq!(scale(-1, true).unwrap().count, 1);

@@ -1,7 +1,10 @@
 //! What goes through to the agent that has the container: exec, attach, logs, files, signals; and use of resources.
 
 use crate::{Control, agents::explain, proxy, view};
-use api::{Error, InstanceId, Name, Snapshot, Target, Timestamp, path, report::InstanceStats, server::Liveness, spec::Power, view::StatsView};
+use api::{
+    Error, InstanceId, Name, Snapshot, Target, Timestamp, path, report::InstanceStats, server::Liveness, spec::Power,
+    view::StatsView,
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -41,7 +44,9 @@ fn is_on(snapshot: &Snapshot, target: &str) -> api::Result<()> {
     let target: Target = target.parse()?;
     let spec = snapshot.containers.get(&target.name).filter(|_| target.slot.is_none());
     match spec.map(|spec| spec.power) {
-        Some(Power::Off) => Err(Error::conflict(format!("container {target} is stopped")).hint(format!("start it: roost start {target}"))),
+        Some(Power::Off) => {
+            Err(Error::conflict(format!("container {target} is stopped")).hint(format!("start it: roost start {target}")))
+        }
         _ => Ok(()),
     }
 }

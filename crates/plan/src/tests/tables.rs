@@ -2,9 +2,9 @@
 
 use super::world::{World, name, world};
 use crate::{
-    assignment, assignments, check, informed,
+    Reach, assignment, assignments, check, informed,
     liveness::{AWAY_GRACE, SILENT, START_GRACE, Signs, decide, probe_due},
-    names, next_subnet, Reach, port_conflicts, routes, template_digest,
+    names, next_subnet, port_conflicts, routes, template_digest,
 };
 use api::{
     Span, Timestamp,
@@ -174,7 +174,13 @@ fn ports_that_somebody_has() {
     let mut ask = three("job x 1 port=8080,80,81");
     let wanted = ask.run("").snapshot.jobs["x"].template.clone();
     let complaints = |server: Option<&str>, job| {
-        port_conflicts(&world.snapshot, &wanted, &name("x"), if job { Reach::Everywhere } else { Reach::On(server.map(name).as_ref()) }).join("\n")
+        port_conflicts(
+            &world.snapshot,
+            &wanted,
+            &name("x"),
+            if job { Reach::Everywhere } else { Reach::On(server.map(name).as_ref()) },
+        )
+        .join("\n")
     };
     insta::assert_snapshot!(complaints(None, false), @"port 8080 is taken on every server by job web: choose another");
     insta::assert_snapshot!(complaints(Some("s1"), false), @r#"

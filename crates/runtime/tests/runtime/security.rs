@@ -102,11 +102,19 @@ fn reach_another_network() {
 
 #[test]
 fn write_to_our_own_binary() {
-    let bed = Bed::app();
+    let mut bed = Bed::app();
+    // A binary that nobody else runs, or the kernel would refuse anyway.
+    let copy = bed.dir.path().join("shim");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    bed.options.shim[0] = copy.clone().into();
+    bed.restart_agent();
     let pod = bed.pod("sleep 600");
     bed.rt().ensure(&pod).unwrap();
-    // Even root outside cannot, by the way a container would have to go.
-    let exe = format!("/proc/{}/exe", bed.shims()[0]);
-    let error = std::fs::OpenOptions::new().write(true).open(exe).unwrap_err();
+    let held = std::fs::File::open(format!("/proc/{}/exe", bed.shims()[0])).unwrap();
+    bed.rt().remove(pod.id).unwrap();
+    crate::bed::until("the shim is gone", || bed.shims().is_empty());
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+    let error = std::fs::OpenOptions::new().write(true).open(again).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    std::fs::OpenOptions::new().write(true).open(copy).unwrap();
 }

@@ -1,0 +1,76 @@
+# What one types. `make` alone lists it. Needs Rust, root and Debian's packages; what is missing of the latter is installed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+UNITS ?= /etc/systemd/system
+
+TRIPLE := $(shell uname -m)-unknown-linux-gnu
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET_DIR)/$(TRIPLE)/release/roost
+# Runs a step of `test` under a heading, and says how long it took.
+STEP := .ci/step
+
+.DEFAULT_GOAL := help
+.PHONY: help packages build test demo bench install uninstall fmt clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+packages: ## Install what packages.txt lists and is missing
+	@.ci/packages packages.txt
+
+# The binary runs on any server of the same architecture, whatever is installed there: everything is linked into it.
+build: packages ## Build the static release binary
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$$(gcc -print-multiarch) RUSTFLAGS="-C target-feature=+crt-static" \
+		cargo build --release --locked --package roost --target $(TRIPLE)
+	@if ldd $(RELEASE) >/dev/null 2>&1; then echo "$(RELEASE) is not static:" && ldd $(RELEASE) && exit 1; fi
+	@echo "$(RELEASE): static, $$(du -h $(RELEASE) | cut -f1)"
+
+# Cheapest first. Clippy shares nothing with the build, for it stops at metadata; the build shares everything with the tests.
+test: packages ## Check everything: formatting, tidy, clippy, unit tests, black-box tests
+	@$(STEP) "formatting" cargo fmt --all --check
+	@$(STEP) "tidy" cargo xtask tidy
+	@$(STEP) "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(STEP) "the binary that the tests run" cargo build --locked --package roost
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		$(STEP) "tests" cargo nextest run --locked --workspace; \
+	else \
+		$(STEP) "tests (cargo-nextest is not installed, so one crate at a time)" cargo test --locked --workspace; \
+	fi
+
+demo: build ## Show the main job on a sandbox of three servers, and remove everything
+	@ROOST=$(RELEASE) demo/run.sh
+
+bench: build ## Measure the planner, and Roost beside its peers
+	@.ci/packages bench/packages.txt
+	cargo bench --locked --package plan
+	@ROOST=$(RELEASE) bench/peers.sh
+
+install: build ## Install binary, systemd unit, completions and man pages (PREFIX, DESTDIR)
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/roost
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|/usr/local/bin/roost|$(PREFIX)/bin/roost|' dist/roost.service >$(DESTDIR)$(UNITS)/roost.service
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/man/man1
+	$(RELEASE) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/roost
+	$(RELEASE) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_roost
+	$(RELEASE) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/roost.fish
+	$(RELEASE) man $(DESTDIR)$(PREFIX)/share/man/man1
+	@if [[ -z "$(DESTDIR)" && -d /run/systemd/system ]]; then systemctl daemon-reload; fi
+
+uninstall: ## Remove what install put in place; state and containers stay (for those: roost down)
+	rm -f $(DESTDIR)$(PREFIX)/bin/roost $(DESTDIR)$(UNITS)/roost.service
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/roost $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_roost
+	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/roost.fish
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/roost.1 $(DESTDIR)$(PREFIX)/share/man/man1/roost-*.1
+	@if [[ -z "$(DESTDIR)" && -d /run/systemd/system ]]; then systemctl daemon-reload; fi
+
+fmt: ## Format everything
+	cargo fmt --all
+
+clean: ## Remove everything that was built
+	cargo clean
