@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 DESTDIR ?=
 UNITS ?= /etc/systemd/system
+# The versions of Cargo.lock and no others; `make LOCKED= …` while dependencies are being changed.
+LOCKED ?= --locked
 
 TRIPLE := $(shell uname -m)-unknown-linux-gnu
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -25,21 +27,21 @@ packages: ## Install what packages.txt lists and is missing
 
 # The binary runs on any server of the same architecture, whatever is installed there: everything is linked into it.
 build: packages ## Build the static release binary
-	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$$(gcc -print-multiarch) RUSTFLAGS="-C target-feature=+crt-static" \
-		cargo build --release --locked --package roost --target $(TRIPLE)
-	@if ldd $(RELEASE) >/dev/null 2>&1; then echo "$(RELEASE) is not static:" && ldd $(RELEASE) && exit 1; fi
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release $(LOCKED) --package roost --target $(TRIPLE)
+	@if ldd $(RELEASE) 2>&1 | grep -F '=>'; then echo "$(RELEASE) needs the libraries above: it should be static" >&2 && exit 1; fi
 	@echo "$(RELEASE): static, $$(du -h $(RELEASE) | cut -f1)"
 
-# Cheapest first. Clippy shares nothing with the build, for it stops at metadata; the build shares everything with the tests.
+# Cheapest first. Clippy shares nothing with the build, for it stops at metadata. The build makes the binary that black-box tests
+# run, and in the same go the tests, so that nothing is compiled twice with other features.
 test: packages ## Check everything: formatting, tidy, clippy, unit tests, black-box tests
 	@$(STEP) "formatting" cargo fmt --all --check
 	@$(STEP) "tidy" cargo xtask tidy
-	@$(STEP) "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-	@$(STEP) "the binary that the tests run" cargo build --locked --package roost
+	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	@$(STEP) "binaries and tests" cargo build $(LOCKED) --workspace --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
-		$(STEP) "tests" cargo nextest run --locked --workspace; \
+		$(STEP) "tests" cargo nextest run $(LOCKED) --workspace; \
 	else \
-		$(STEP) "tests (cargo-nextest is not installed, so one crate at a time)" cargo test --locked --workspace; \
+		$(STEP) "tests, one program at a time, for cargo-nextest is not installed" cargo test $(LOCKED) --workspace; \
 	fi
 
 demo: build ## Show the main job on a sandbox of three servers, and remove everything
@@ -47,7 +49,7 @@ demo: build ## Show the main job on a sandbox of three servers, and remove every
 
 bench: build ## Measure the planner, and Roost beside its peers
 	@.ci/packages bench/packages.txt
-	cargo bench --locked --package plan
+	cargo bench $(LOCKED) --package plan
 	@ROOST=$(RELEASE) bench/peers.sh
 
 install: build ## Install binary, systemd unit, completions and man pages (PREFIX, DESTDIR)

@@ -5,7 +5,7 @@
 use crate::{
     Drivers,
     changes::ChangedReceiver,
-    health::{self, Round, Target, Tracker},
+    health::{self, Round, Target, Tracker, Tried},
     ledger::{self, Ledger, LedgerError, Record, Refused},
     observe, plane, report,
     state::{Pod, State},
@@ -303,7 +303,7 @@ impl Inner {
     }
 
     /// A check was tried.
-    pub fn check_done(self: &Arc<Self>, id: InstanceId, run: u64, index: usize, result: Result<(), String>) {
+    pub fn check_done(self: &Arc<Self>, id: InstanceId, run: u64, index: usize, (result, lines): Tried) {
         let now = base::env::timer();
         let mut state = self.lock();
         let Some(pod) = state.pods.get_mut(&id).filter(|pod| pod.run == run && pod.is_up()) else { return };
@@ -311,7 +311,11 @@ impl Inner {
         let Some(tracker) = pod.checks.get_mut(index) else { return };
         let erred = tracker.error.is_some();
         let verdict = tracker.record(result, age);
-        let news = verdict || erred != tracker.error.is_some();
+        let lines = lines.filter(|lines| *lines != tracker.lines);
+        let news = verdict || erred != tracker.error.is_some() || lines.is_some();
+        if let Some(lines) = lines {
+            tracker.lines = lines;
+        }
         if verdict {
             pod.checked();
         }

@@ -1,12 +1,13 @@
 //! Health: what a check's results amount to (pure), and the checks themselves.
 
-use crate::engine::Inner;
+use crate::{engine::Inner, worker};
 use api::{
     name::{InstanceId, Name},
     report::Health,
     spec::{HealthCheck, PodTemplate, Probe},
     stream::ExecRequest,
 };
+use base::supervise::Scope;
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -28,6 +29,8 @@ pub struct Tracker {
     pub state: Health,
     /// Why the last try failed.
     pub error: Option<String>,
+    /// The container's last lines of output, while tries fail.
+    pub lines: Vec<String>,
     failures: u32,
     ever: bool,
 }
@@ -36,7 +39,7 @@ impl Tracker {
     /// Before the first try; `healthy`: a former agent saw it pass.
     pub const fn new(container: Name, check: HealthCheck, healthy: bool) -> Self {
         let state = if healthy { Health::Healthy } else { Health::Starting };
-        Self { container, check, state, error: None, failures: 0, ever: healthy }
+        Self { container, check, state, error: None, lines: Vec::new(), failures: 0, ever: healthy }
     }
 
     /// Takes one result, so long after the start. True when the verdict changed.
@@ -91,17 +94,42 @@ pub fn verdict(trackers: &[Tracker]) -> Health {
     }
 }
 
+/// Output is looked at this often while tries fail: most containers fail their first ones, and nobody wants to know.
+const LINES_PERIOD: Duration = Duration::from_secs(1);
+
 /// Tries one check of one run of a pod for as long as that run lasts.
 pub async fn watch(inner: Arc<Inner>, id: InstanceId, run: u64, index: usize) {
+    let mut failing = None;
     while let Some(round) = inner.check_round(id, run, index) {
         if let Some(target) = round.target {
             let result = attempt(&inner, id, &target).await;
-            inner.check_done(id, run, index, result);
+            let now = base::env::timer();
+            let since = if result.is_ok() { None } else { Some(*failing.get_or_insert(now)) };
+            let lines = match since {
+                Some(since) if now.saturating_duration_since(since) >= LINES_PERIOD => {
+                    failing = Some(now);
+                    Some(last_lines(&inner, id, target.container).await)
+                }
+                Some(_) => None,
+                None => {
+                    failing = None;
+                    Some(Vec::new())
+                }
+            };
+            inner.check_done(id, run, index, (result, lines));
         }
         let pause = inner.check_round(id, run, index).map_or(round.pause, |next| next.pause);
         tokio::time::sleep(pause).await;
     }
 }
+
+async fn last_lines(inner: &Arc<Inner>, id: InstanceId, container: Name) -> Vec<String> {
+    let inner = Arc::clone(inner);
+    Scope::blocking(move || worker::last_lines(&inner, id, Some(container))).await.unwrap_or_default()
+}
+
+/// What came of a try: why it failed, and the last lines of output when they were looked at.
+pub type Tried = (Result<(), String>, Option<Vec<String>>);
 
 /// What a try needs to know.
 pub struct Round {

@@ -28,7 +28,7 @@ fn instance(state: &State, id: InstanceId, pod: &Pod, now: Instant) -> InstanceR
         phase,
         health: pod.health(),
         message: failure.map(|failure| failure.message.clone()).or_else(|| message(pod)),
-        last_lines: failure.map(|failure| failure.last_lines.clone()).unwrap_or_default(),
+        last_lines: failure.map(|failure| failure.last_lines.clone()).unwrap_or_else(|| lines(pod)),
         pid: status.and_then(|status| status.pid),
         started: status.and_then(|status| status.started),
         exit_code: status.and_then(|status| status.exit_code),
@@ -41,6 +41,12 @@ fn message(pod: &Pod) -> Option<String> {
     let check = || pod.checks.iter().find(|c| c.state != Health::Healthy).and_then(|c| c.error.clone());
     let end = || pod.seen.as_ref().and_then(|status| status.message.clone());
     pod.message.clone().or_else(|| if pod.is_up() { check() } else { end() })
+}
+
+/// The last lines of a container whose checks fail.
+fn lines(pod: &Pod) -> Vec<String> {
+    let failing = pod.checks.iter().find(|check| check.state != Health::Healthy).filter(|_| pod.is_up());
+    failing.map(|check| check.lines.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

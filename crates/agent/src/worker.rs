@@ -303,7 +303,7 @@ fn make_volumes(run: &PodRun, volumes: &Path) -> Result<(), DriverError> {
     Ok(())
 }
 
-fn last_lines(inner: &Inner, id: InstanceId, container: Option<api::Name>) -> Vec<String> {
+pub(crate) fn last_lines(inner: &Inner, id: InstanceId, container: Option<api::Name>) -> Vec<String> {
     let directory = inner.drivers.inspect.log_directory(id);
     container
         .map_or_else(Vec::new, |name| logs::last(&directory, &name, LAST_LINES).into_iter().map(|line| line.message).collect())

@@ -48,7 +48,7 @@ pub struct InstanceReport {
     /// A sentence about the phase or health: the error of a failed start, the last failed check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Last lines of output, only with `Failed`.
+    /// Last lines of output, with `Failed` and while checks fail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// Main process of the first container, in the server's own process numbering.

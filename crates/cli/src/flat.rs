@@ -53,6 +53,12 @@ fn first_word(args: &[OsString]) -> usize {
     }
 }
 
+/// Every flat command.
+pub fn words() -> Vec<String> {
+    let glued = VERBS.iter().flat_map(|(verb, _)| NOUNS.iter().map(move |noun| format!("{verb}{noun}")));
+    glued.chain(IRREGULAR.iter().map(|(word, _)| (*word).to_owned())).collect()
+}
+
 fn canonical(word: &str) -> Option<Vec<String>> {
     if let Some((_, words)) = IRREGULAR.iter().find(|(flat, _)| *flat == word) {
         return Some(words.iter().map(|word| (*word).to_owned()).collect());

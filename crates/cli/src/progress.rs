@@ -64,6 +64,7 @@ where
     T: serde::de::DeserializeOwned,
 {
     let line = Line::new(name);
+    let last = std::cell::RefCell::new(String::new());
     let watched = async {
         let mut lines = client.lines::<T>(Method::GET, path, None, &[]).await?;
         while let Some(view) = lines.next().await {
@@ -71,22 +72,27 @@ where
             match judge(&view) {
                 Standing::True => return Ok(Some(view)),
                 Standing::Never(error) => return Err(error),
-                Standing::Under { done, of, word } => line.set(done.into(), of.into(), &word),
+                Standing::Under { done, of, word } => {
+                    line.set(done.into(), of.into(), &word);
+                    last.replace(word);
+                }
             }
         }
         Ok(None)
     };
     let outcome = tokio::select! {
-        outcome = tokio::time::timeout(timeout, watched) => outcome.unwrap_or_else(|_| Err(late(name, timeout))),
+        outcome = tokio::time::timeout(timeout, watched) => outcome.unwrap_or_else(|_| Err(late(name, timeout, last.take()))),
         _ = tokio::signal::ctrl_c() => Err(Error::failed(format!("stopped watching {name}; the change itself goes on")).hint(format!("see: roost why {name}"))),
     };
     let took = line.end();
     outcome.map(|view| (view, took))
 }
 
-fn late(name: &str, timeout: Duration) -> Error {
-    Error::not_placed(format!("{name} was not there after {} s; the change itself goes on", timeout.as_secs()))
-        .hint(format!("see: roost why {name}"))
+/// It took too long; where it stands is part of why.
+fn late(name: &str, timeout: Duration, last: String) -> Error {
+    let error = Error::not_placed(format!("{name} was not there after {} s; the change itself goes on", timeout.as_secs()));
+    let error = if last.is_empty() { error } else { error.detail(format!("so far: {last}")) };
+    error.hint(format!("see: roost why {name}"))
 }
 
 /// Is the job as asked for?
@@ -164,7 +170,7 @@ pub fn running(view: &ContainerView) -> Standing {
             Standing::Never(Error { kind: Kind::Failed, message: format!("{} ended{code}", view.name), ..failure(view) })
         }
         (Some(Phase::Running), Some(Health::Unhealthy)) => Standing::Never(failure(view)),
-        _ => Standing::Under { done: 0, of: 1, word: view.state.clone() },
+        _ => Standing::Under { done: 0, of: 1, word: view.message.clone().unwrap_or_else(|| view.state.clone()) },
     }
 }
 

@@ -26,12 +26,9 @@ fn sentence(error: &clap::Error) -> Option<Error> {
         ErrorKind::InvalidSubcommand => unknown("command", &text(error, ContextKind::InvalidSubcommand)?, error),
         ErrorKind::UnknownArgument if argument.starts_with('-') => unknown("flag", &argument, error),
         ErrorKind::UnknownArgument => {
-            Error::usage(format!("{argument:?} is one word too many")).hint("put a command with words of its own behind --")
+            Error::usage(format!("{argument:?} is one word too many")).hint(format!("see: {}", help(error)))
         }
-        ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error)?.to_string();
-            Error::usage(if argument.starts_with('-') { format!("{}: {why}", flag(&argument)) } else { why })
-        }
+        ErrorKind::ValueValidation => Error::usage(invalid(flag(&argument), error)?),
         ErrorKind::InvalidValue => match text(error, ContextKind::InvalidValue).filter(|value| !value.is_empty()) {
             Some(value) => {
                 Error::usage(format!("{value:?} is no value of {}: use one of {}", flag(&argument), all(error)?.join(", ")))
@@ -40,21 +37,32 @@ fn sentence(error: &clap::Error) -> Option<Error> {
         },
         ErrorKind::MissingRequiredArgument => {
             let missing = error.get(ContextKind::InvalidArg).map(strings)?;
+            let missing: Vec<_> = missing.iter().map(|name| name.trim_end_matches("...").trim_matches(['<', '>'])).collect();
             Error::usage(format!("{} is missing", missing.join(" and "))).hint(format!("see: {}", help(error)))
         }
         _ => return None,
     })
 }
 
+/// A value that its own type refused. Types of ours name the value in their sentence, numbers do not.
+fn invalid(argument: &str, error: &clap::Error) -> Option<String> {
+    let why = std::error::Error::source(error)?.to_string();
+    let value = format!("{:?}", text(error, ContextKind::InvalidValue).unwrap_or_default());
+    Some(match (why.contains(&value), argument.starts_with('-')) {
+        (true, true) => format!("{argument}: {why}"),
+        (true, false) => why,
+        (false, _) => format!("{value} is no value of {}: {why}", argument.trim_matches(['<', '>'])),
+    })
+}
+
 /// An unknown word with the nearest known ones. A flag's neighbours are its own command's.
 fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
-    let near: Vec<_> = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
-        .into_iter()
-        .filter_map(|kind| error.get(kind))
-        .flat_map(strings)
-        .map(|text| flag(&text).to_owned())
-        .rev()
-        .collect();
+    let known = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg].into_iter().filter_map(|kind| error.get(kind));
+    let mut near: Vec<_> = known.flat_map(strings).map(|text| flag(&text).to_owned()).rev().collect();
+    if what == "command" && help(error) == TOP {
+        let flat: Vec<_> = crate::flat::words().into_iter().filter(|known| distance(known, word) <= NEAR).collect();
+        near = if flat.is_empty() { near } else { flat };
+    }
     let error_of_ours = Error::usage(format!("there is no {what} {word}"));
     if near.is_empty() {
         error_of_ours.hint(format!("see: {}", help(error)))
@@ -62,6 +70,26 @@ fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
         error_of_ours.hint(format!("did you mean {}?", near.join(", ")))
     }
 }
+
+/// Letters that may be wrong in a flat command for it to be meant.
+const NEAR: usize = 1;
+
+/// Letters to be added, left out or replaced to make one word of the other (Levenshtein's distance).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let replaced = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// The help of all commands.
+const TOP: &str = "roost --help";
 
 /// `--memory <SIZE>` without its value.
 fn flag(argument: &str) -> &str {
@@ -74,7 +102,7 @@ fn help(error: &clap::Error) -> String {
     let words =
         usage.split_whitespace().skip_while(|word| *word != "roost").take_while(|word| !word.starts_with(['-', '<', '[']));
     let command = words.collect::<Vec<_>>().join(" ");
-    if command.is_empty() { "roost --help".to_owned() } else { format!("{command} --help") }
+    if command.is_empty() { TOP.to_owned() } else { format!("{command} --help") }
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -109,16 +137,28 @@ mod tests {
 
     #[test]
     fn one_sentence_each() {
-        insta::assert_snapshot!(said("roost lst"), @"");
-        insta::assert_snapshot!(said("roost qqqq"), @"");
-        insta::assert_snapshot!(said("roost job ad web 3"), @"");
-        insta::assert_snapshot!(said("roost run web --memry 4M"), @"");
-        insta::assert_snapshot!(said("roost run web --memory 12X"), @"");
-        insta::assert_snapshot!(said("roost run web --memory"), @"");
-        insta::assert_snapshot!(said("roost ls -o xml"), @"");
-        insta::assert_snapshot!(said("roost publish web 80."), @"");
-        insta::assert_snapshot!(said("roost image import a b"), @"");
-        insta::assert_snapshot!(said("roost job add web"), @"");
-        insta::assert_snapshot!(said("roost rename web Web"), @"");
+        let table = [
+            ("roost lst", "there is no command lst | did you mean ls, stop?"),
+            ("roost qqqq", "there is no command qqqq | see: roost --help"),
+            ("roost adjob web 3", "there is no command adjob | did you mean addjob?"),
+            ("roost job ad web 3", "there is no command ad | did you mean add?"),
+            ("roost run web --memry 4M", "there is no flag --memry | did you mean --memory?"),
+            ("roost run web --memory 12X", r#"--memory: "12X" is not a size: write a number and K, M, G or T, as in 512M"#),
+            ("roost run web --memory", "--memory needs a value"),
+            ("roost run web --pids x", r#""x" is no value of --pids: invalid digit found in string"#),
+            ("roost ls -o xml", r#""xml" is no value of --output: use one of table, wide, json, yaml, name, csv"#),
+            ("roost publish web 80.", r#""80." is not a port: leave out the full stop, as in 80"#),
+            ("roost image import a b", r#""b" is one word too many | see: roost image import --help"#),
+            ("roost job add web", "COUNT is missing | see: roost job add --help"),
+            ("roost rename web Web", r#""Web" is not a valid name: use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"#),
+        ];
+        table.iter().for_each(|(line, expected)| assert_eq!(said(line), *expected, "{line}"));
+    }
+
+    #[test]
+    fn distances_count_letters() {
+        for (a, b, letters) in [("addjob", "addjob", 0), ("adjob", "addjob", 1), ("ls", "", 2), ("kitten", "sitting", 3)] {
+            assert_eq!((distance(a, b), distance(b, a)), (letters, letters));
+        }
     }
 }

@@ -169,6 +169,14 @@ impl Lab {
         self.get(&["showjob", name])
     }
 
+    /// The instances of a job that are on a server.
+    #[track_caller]
+    pub fn instances_on(&self, job: &str, server: &str) -> Vec<ContainerView> {
+        let mut all = self.job(job).instances;
+        all.retain(|one| one.server.as_ref().is_some_and(|at| at.as_str() == server));
+        all
+    }
+
     /// `roost server list`.
     #[track_caller]
     pub fn server_views(&self) -> Vec<ServerView> {
@@ -280,7 +288,7 @@ impl Lab {
 }
 
 /// The binary under test: `ROOST_BIN`, else `roost` two directories above this test.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(told) = std::env::var_os("ROOST_BIN") {
         return told.into();
     }

@@ -26,7 +26,7 @@ mod typed;
 mod wait;
 mod web;
 
-pub use cluster::{Lab, OUTSIDE};
+pub use cluster::{Lab, OUTSIDE, binary};
 pub use image::Root;
 pub use place::Place;
 pub use processes::{Process, start_time};

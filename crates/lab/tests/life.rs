@@ -16,7 +16,7 @@ fn a_whole_life_is_led_from_any_other_server() {
         let target = format!("{there}:c-{there}");
         let typed = |args: &[&str]| lab.typed_on(here, args).run().must(0);
         let state = || lab.container(&format!("c-{there}")).state;
-        typed(&["create", &target, "tiny", "--", "/bin/sleep", "600"]);
+        typed(&["create", "--stop-timeout", "300ms", &target, "tiny", "--", "/bin/sleep", "600"]);
         assert_eq!(lab.container(&format!("c-{there}")).server.unwrap().as_str(), there);
         assert_eq!(state(), "stopped");
         typed(&["start", &target]);
@@ -88,7 +88,7 @@ fn run_in_the_foreground_shows_output_and_passes_the_code() {
 fn logs_come_from_any_server() {
     let lab = Lab::with_tiny(2);
     let script = "for n in 1 2 3; do echo line $n; done; sleep 0.3; echo bad >&2; while ! test -e /go; do sleep 0.1; done; echo late; sleep 600";
-    lab.ok(&["run", "-d", "s2:talk", "tiny", "--", "/bin/sh", "-c", script]);
+    lab.ok(&["run", "-d", "--stop-timeout", "300ms", "s2:talk", "tiny", "--", "/bin/sh", "-c", script]);
     eventually(SOON, "all early lines", || lab.roost(&["logs", "talk"]).stderr.contains("bad"));
     let out = lab.typed_on("s1", &["logs", "s2:talk"]).run().must(0);
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("line 1\nline 2\nline 3\n", "bad\n"));
@@ -113,7 +113,7 @@ fn logs_come_from_any_server() {
 #[test]
 fn files_go_both_ways() {
     let lab = Lab::with_tiny(2);
-    lab.ok(&["run", "-d", "s2:box", "tiny", "--", "/bin/sleep", "600"]);
+    lab.ok(&["run", "-d", "--stop-timeout", "300ms", "s2:box", "tiny", "--", "/bin/sleep", "600"]);
     let dir = lab.files().join("cp");
     std::fs::create_dir_all(dir.join("tree/deep")).unwrap();
     let big: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 % 251) as u8).collect();
@@ -163,7 +163,7 @@ fn stats_and_top_see_the_whole_cluster() {
 #[test]
 fn a_bare_name_is_found_and_a_doubtful_one_is_not_guessed() {
     let lab = Lab::with_tiny(2);
-    lab.ok(&["run", "-d", "s2:only", "tiny", "--", "/bin/sleep", "600"]);
+    lab.ok(&["run", "-d", "--stop-timeout", "300ms", "s2:only", "tiny", "--", "/bin/sleep", "600"]);
     assert_eq!(lab.typed_on("s1", &["exec", "only", "--", "/bin/hostname"]).run().must(0).text(), "only");
     let out = lab.refused(&["exec", "s1:only", "--", "/bin/true"], 3);
     assert!(out.stderr.contains("only"), "{out}");

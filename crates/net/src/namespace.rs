@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Result},
     netlink::Netlink,
+    sysctl,
 };
 use nix::{
     errno::Errno,
@@ -83,6 +84,8 @@ fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
             setns(mother, CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
         }
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
+        // Programs that are not root may listen on port 80 in a namespace that is theirs alone, as in docker (ip-sysctl, kernel docs).
+        sysctl::ensure("net/ipv4/ip_unprivileged_port_start", 0)?;
         let netlink = Netlink::open()?;
         mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .map_err(|e| failed(e.into()))?;

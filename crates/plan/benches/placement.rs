@@ -99,8 +99,8 @@ fn server(index: usize) -> ServerSpec {
 
 fn template(index: usize) -> PodTemplate {
     let limits = Limits {
-        memory: [None, Some(256), Some(1024), Some(2048), Some(3072)][index % 5].map(|megabytes| Bytes(megabytes << 20)),
-        cpu: [None, Some(100), Some(500), Some(1_000)][index % 4].map(Cpu),
+        memory: [None, Some(256), Some(512), Some(1024), Some(2048)][index % 5].map(|megabytes| Bytes(megabytes << 20)),
+        cpu: [None, Some(100), Some(250), Some(500)][index % 4].map(Cpu),
         pids: None,
     };
     let container = ContainerTemplate {
@@ -153,7 +153,7 @@ fn job(index: usize, jobs: usize) -> JobSpec {
     JobSpec {
         name: name(format!("job-{index}")),
         // A group has one server: it is as small as fits on one.
-        count: if rules.group.is_some() { 5 } else { PER_JOB },
+        count: if rules.group.is_some() { 5 } else { PER_JOB + PER_JOB / 6 },
         template: Arc::new(template(index)),
         revision: 1,
         history: Vec::new(),

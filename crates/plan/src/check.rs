@@ -274,7 +274,11 @@ fn is_barred(snapshot: &Snapshot, spec: &JobSpec, server: &Name) -> bool {
         let shuns = snapshot.jobs.get(name).is_some_and(|other| other.placement.avoid.contains(&spec.name));
         one.server == *server && *name != spec.name && (shuns || spec.placement.avoid.contains(name))
     };
-    spec.placement.per_server.is_some() || all(snapshot).any(stranger)
+    let rules = &spec.placement;
+    let unasked = !rules.servers.is_empty() && !rules.servers.contains(server);
+    let lacks = |labels: &BTreeMap<String, String>| rules.require.iter().any(|(key, value)| labels.get(key) != Some(value));
+    let unfit = snapshot.servers.get(server).is_none_or(|server| lacks(&server.labels));
+    unasked || unfit || rules.per_server.is_some() || all(snapshot).any(stranger)
 }
 
 /// Two lone containers with one port of one server.

@@ -1,7 +1,7 @@
 //! Lone containers: placed once, and never moved by themselves.
 
 use crate::{
-    fleet::{Fleet, Room},
+    fleet::{Fleet, Room, Servers},
     look::{Look, Sight},
     schedule::{Crowd, Request, Search, Slot, View, explain},
 };
@@ -10,7 +10,6 @@ use api::{
     plan::{ContainerPlan, Placement, Wanted},
     spec::{ContainerSpec, PlacementRules},
 };
-use std::collections::HashSet;
 
 /// A container's plan as it is being changed.
 pub(crate) struct Draft<'a> {
@@ -76,7 +75,7 @@ impl<'a> Draft<'a> {
         let reason = match (&spec.server, spec.address) {
             (Some(_), _) => "the server asked for".to_owned(),
             (None, Some(address)) => format!("address {address} is its"),
-            (None, None) => format!("most free share, {} %", fleet.hosts[server].free_share() / 10_000),
+            (None, None) => format!("largest free share, {} %", fleet.hosts[server].free_share() / 10_000),
         };
         let placed = look.now.max(spec.created);
         let server_name = look.servers[server].spec.name.clone();
@@ -115,11 +114,12 @@ fn request<'r>(look: &Look<'_>, spec: &'r ContainerSpec, rules: &'r PlacementRul
         ports: &spec.template.publish,
         address: spec.address,
         lone: true,
+        instead: false,
     }
 }
 
 /// The servers in question: the one asked for, or the one whose address is asked for. None: any.
-fn listed(look: &Look<'_>, spec: &ContainerSpec) -> Option<HashSet<usize>> {
+fn listed(look: &Look<'_>, spec: &ContainerSpec) -> Option<Servers> {
     if let Some(server) = &spec.server {
         return Some(look.index(server).into_iter().collect());
     }

@@ -47,17 +47,27 @@ pub(crate) enum Sight {
     Absent,
 }
 
+/// Every server with what is known of it. The three maps are in the same order, so they are gone through side by side.
+fn seen(snapshot: &Snapshot) -> Vec<Seen<'_>> {
+    let mut liveness = snapshot.liveness.iter().peekable();
+    let mut reports = snapshot.reports.iter().peekable();
+    let mut servers = Vec::with_capacity(snapshot.servers.len());
+    for (name, spec) in &snapshot.servers {
+        while liveness.next_if(|(other, _)| *other < name).is_some() {}
+        while reports.next_if(|(other, _)| *other < name).is_some() {}
+        let known = liveness.next_if(|(other, _)| *other == name).map(|(_, liveness)| *liveness);
+        let report = reports.next_if(|(other, _)| *other == name).map(|(_, report)| report.as_ref());
+        servers.push(Seen { spec, liveness: known.unwrap_or(Liveness::Unknown), report });
+    }
+    servers
+}
+
 impl<'a> Look<'a> {
     pub fn new(snapshot: &'a Snapshot, now: Timestamp) -> Self {
-        let mut servers: Vec<_> = snapshot.servers.values().map(|spec| Self::seen(snapshot, spec)).collect();
+        let mut servers = seen(snapshot);
         servers.sort_by_key(|seen| seen.spec.number);
         let by_name = servers.iter().enumerate().map(|(index, seen)| (seen.spec.name.as_str(), index)).collect();
         Self { snapshot, now, servers, by_name }
-    }
-
-    fn seen(snapshot: &'a Snapshot, spec: &'a ServerSpec) -> Seen<'a> {
-        let report = snapshot.reports.get(&spec.name).map(AsRef::as_ref);
-        Seen { spec, liveness: snapshot.liveness(&spec.name), report }
     }
 
     /// Where a server stands in `servers`.

@@ -171,6 +171,17 @@ impl Outcome<'_, '_> {
     }
 }
 
+/// How often a server is looked at while everything that waits is placed, and how many instances are.
+#[cfg(test)]
+pub(crate) fn effort(snapshot: &Snapshot, now: Timestamp) -> (u64, u64) {
+    let look = Look::new(snapshot, now);
+    let mut groups = Groups::of(&look);
+    let mut drafts = Drafts::begin(&look, &groups);
+    let mut fleet = fleet(&look, &drafts, 0);
+    drafts.place(&look, &mut fleet, &mut groups);
+    (fleet.looks(), fleet.next_instance() - snapshot.next_instance.max(1))
+}
+
 /// The fleet with everything on it that the drafts have not given back.
 pub(crate) fn fleet<'a>(look: &Look<'a>, drafts: &Drafts<'_>, seed: u64) -> Fleet<'a> {
     let snapshot = look.snapshot;

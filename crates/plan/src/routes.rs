@@ -1,7 +1,7 @@
 //! Routes: which pods stand behind a server's published ports.
 
 use crate::{
-    look::Look,
+    look::{Look, Sight},
     names::{leads_to, serving},
     template::{effective_revision, template_of},
 };
@@ -9,7 +9,7 @@ use api::{
     Name, Snapshot, Timestamp,
     assignment::Route,
     plan::{Placement, Wanted},
-    spec::{PodTemplate, Protocol},
+    spec::{PodTemplate, Power, Protocol},
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -21,7 +21,7 @@ type Table<'a> = BTreeMap<(u16, Protocol), (&'a Name, Vec<SocketAddrV4>)>;
 
 /// Every port of a server that leads to pods: a job's on every server, a lone container's on its own.
 ///
-/// A port whose pods do not serve yet is there without targets, so that it is refused rather than unknown.
+/// A port whose pods do not serve is there without targets, so that it is refused rather than unknown.
 pub fn routes(snapshot: &Snapshot, server: &Name) -> Vec<Route> {
     let look = Look::new(snapshot, Timestamp::default());
     let mut table = of_jobs(&look);
@@ -59,7 +59,9 @@ pub(crate) fn of_jobs<'a>(look: &Look<'a>) -> Table<'a> {
 pub(crate) fn add_lone<'a>(look: &Look<'a>, table: &mut Table<'a>, name: &'a Name, placement: &Placement) {
     let Some(spec) = look.snapshot.containers.get(name) else { return };
     claim(table, name, &spec.template);
-    if leads_to(look, placement) {
+    // A port leads to a lone container from the moment it is started, so that it is there once the container is said to run.
+    let begins = spec.power == Power::On && matches!(look.sight(placement), Sight::Absent | Sight::Pending);
+    if begins || leads_to(look, placement) {
         aim(table, name, &spec.template, placement);
     }
 }

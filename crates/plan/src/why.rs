@@ -94,7 +94,7 @@ fn waiting(look: &Look<'_>, spec: &JobSpec, plan: &JobPlan, what: (&str, u32)) -
     let failures = plan.failures.iter().find(|failures| failures.slot == slot);
     if let Some(failures) = failures.filter(|failures| look.now < job::retry_at(failures)) {
         let next = job::retry_at(failures).since(look.now);
-        let answer = format!("{display} is waiting: it failed {} in a row, next try in {next}", times(failures.count));
+        let answer = format!("{display} is waiting: it failed {}, next try in {next}", times(failures.count));
         return Why { answer, facts, fix: Some(format!("roost logs {display}")) };
     }
     let groups = Groups::of(look);
@@ -130,6 +130,9 @@ fn crowded(
 /// What to do about the most frequent reason.
 fn fix_for(reasons: &[String]) -> Option<String> {
     let says = |what: &str| reasons.iter().any(|reason| reason.contains(what));
+    if says("tried again after") {
+        return None;
+    }
     if says("not enough memory") {
         return Some("try a smaller --memory, or add a server: roost server add".to_owned());
     }
@@ -143,7 +146,7 @@ fn fix_for(reasons: &[String]) -> Option<String> {
 }
 
 fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+    if count == 1 { "once".to_owned() } else { format!("{count} times in a row") }
 }
 
 /// An instance that is placed and shall run.
@@ -248,6 +251,10 @@ fn whole_job(look: &Look<'_>, spec: &JobSpec) -> Why {
 /// Instances named one by one in an answer.
 const FACTS_MAX: usize = 10;
 
+fn some_instances(count: u32) -> String {
+    if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
+}
+
 fn some(name: &Name, slots: &[u32]) -> String {
     let named: Vec<String> = slots.iter().take(FACTS_MAX).map(|slot| format!("{name}/{slot}")).collect();
     let more = slots.len() - named.len();
@@ -292,7 +299,7 @@ fn server(look: &Look<'_>, index: usize) -> Why {
     let lone = crate::routes::lone(look.snapshot).filter(|(_, one)| one.server == *name).count();
     let state = match (seen.liveness, seen.spec.draining) {
         (Liveness::Alive, false) => "is up".to_owned(),
-        (Liveness::Alive, true) => format!("is draining: {} instances are still there", host.instances),
+        (Liveness::Alive, true) => format!("is draining: {} still there", some_instances(host.instances)),
         (Liveness::Lost, _) => "is lost: nothing was heard of it, and its instances are replaced elsewhere".to_owned(),
         (Liveness::AgentAway, _) => {
             "has a silent agent on a machine that answers: it keeps what it has and gets nothing new".to_owned()
@@ -303,7 +310,7 @@ fn server(look: &Look<'_>, index: usize) -> Why {
     };
     let facts = &seen.spec.facts;
     let mut lines = vec![
-        format!("{} instances", host.instances),
+        format!("{} placed", some_instances(host.instances)),
         format!("{} of {} reserved", api::Bytes(host.reserved.memory), facts.memory),
         format!("{} of {} cores reserved", api::Cpu(host.reserved.cpu), facts.cpu),
     ];

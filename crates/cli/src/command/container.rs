@@ -379,9 +379,14 @@ async fn foreground(client: &Client, name: &Name, remove: bool) -> Result<u8> {
         // The way to its output broke off; how it ends is known all the same.
         Err(error) => {
             crate::say::note(&format!("the output of {name} is not shown any more: {error}"));
-            ended(client, &one, name).await?
+            ended(client, &one, (name, FOREGROUND)).await?.and_then(|view| view.exit_code).unwrap_or(0)
         }
     };
+    if code != 0 {
+        // Its server says why it ended, unless it just did so by itself.
+        let view = ended(client, &one, (name, LAST_REPORT)).await.ok().flatten();
+        view.and_then(|view| view.message).iter().for_each(|why| crate::say::note(&format!("roost: {why}")));
+    }
     if remove {
         let view: ContainerView = client.get(&one).await?;
         client.send::<(), Changed>(Method::DELETE, &format!("{one}?force=true"), &()).await?;
@@ -390,16 +395,19 @@ async fn foreground(client: &Client, name: &Name, remove: bool) -> Result<u8> {
     Ok(u8::try_from(code & 0xff).unwrap_or(1))
 }
 
-/// Waits for its end without its output; its exit code.
-async fn ended(client: &Client, one: &str, name: &Name) -> Result<i32> {
+/// Waits for its end without its output.
+async fn ended(client: &Client, one: &str, (name, patience): (&Name, std::time::Duration)) -> Result<Option<ContainerView>> {
+    use api::report::Phase;
     let judge = |view: &ContainerView| match (view.phase, view.exit_code) {
-        (Some(api::report::Phase::Exited), Some(_)) => Standing::True,
-        (Some(api::report::Phase::Failed), _) => progress::running(view),
+        (Some(Phase::Exited | Phase::BackOff), Some(_)) => Standing::True,
+        (Some(Phase::Failed), _) => progress::running(view),
         _ => waiting(""),
     };
-    let (view, _) = progress::follow(client, &format!("{one}?watch=true"), (name.as_str(), FOREGROUND), judge).await?;
-    Ok(view.and_then(|view| view.exit_code).unwrap_or(0))
+    progress::follow(client, &format!("{one}?watch=true"), (name.as_str(), patience), judge).await.map(|(view, _)| view)
 }
+
+/// Longest wait for a server's report of an end that has been seen already.
+const LAST_REPORT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Longest run in the foreground: a week, after which only the watching ends.
 const FOREGROUND: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);

@@ -1,14 +1,15 @@
 //! Who is where, for the few names that somebody must not share a server with.
 
+use super::Servers;
 use api::{Name, Snapshot};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Servers that hold an instance of a name, kept only for names that an `avoid` rule concerns.
 #[derive(Default)]
 pub(crate) struct Holders<'a> {
     /// Both ways: who avoids whom is the same as by whom one is avoided.
     enemies: HashMap<&'a str, Vec<&'a Name>>,
-    servers: HashMap<&'a str, HashSet<usize>>,
+    servers: HashMap<&'a str, Servers>,
 }
 
 impl<'a> Holders<'a> {

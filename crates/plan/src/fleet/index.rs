@@ -4,7 +4,7 @@
 //! the best that is too small comes after few others, while among mixed sizes all small ones may stand in front. *By
 //! fullness*: those in use by free memory, apart for each bucket of free processor time, and the empty ones largest first.
 
-use super::Host;
+use super::{Host, Room};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Score first, then rank, which makes it unique: smaller is better.
@@ -55,7 +55,7 @@ impl Index {
     }
 
     fn class(&mut self, host: &Host<'_>) -> u16 {
-        let (memory, cpu) = (host.spec.facts.memory.0, host.spec.facts.cpu.0);
+        let Room { memory, cpu } = host.all;
         let bounds = (log2(memory), log2(u64::from(cpu)));
         let known = self.sizes.iter().position(|size| size.bounds == bounds);
         let at = known.unwrap_or_else(|| {
@@ -81,7 +81,7 @@ impl Index {
     /// Puts a server where it belongs now. One without a free address belongs nowhere.
     pub fn insert(&mut self, server: usize, host: &Host<'_>) {
         let Some(class) = self.class_of[server] else { return };
-        if host.addresses_left == 0 {
+        if host.addresses.left() == 0 {
             return;
         }
         self.sizes[usize::from(class)].by_share.insert(share_key(host));
@@ -117,7 +117,7 @@ pub(crate) fn tight_key(host: &Host<'_>) -> Key {
 
 /// The most memory first.
 pub(crate) fn size_key(host: &Host<'_>) -> Key {
-    (u64::MAX - host.spec.facts.memory.0, host.rank)
+    (u64::MAX - host.all.memory, host.rank)
 }
 
 fn log2(value: u64) -> u8 {

@@ -2,11 +2,13 @@
 
 mod holders;
 mod index;
+mod number;
 
 pub(crate) use holders::Holders;
 pub(crate) use index::{Index, Key, SizeClass, bucket, share_key, size_key, tight_key};
+pub(crate) use number::{ByServer, Servers};
 
-use crate::{address, look::Look};
+use crate::{address::Pool, look::Look};
 use api::{
     InstanceId,
     plan::Placement,
@@ -14,7 +16,8 @@ use api::{
     spec::{PodTemplate, Protocol},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
     net::Ipv4Addr,
 };
 
@@ -58,25 +61,27 @@ pub(crate) struct Host<'a> {
     pub closed: Option<Closed>,
     pub reserved: Room,
     pub instances: u32,
-    pub addresses_left: u32,
+    pub addresses: Pool,
+    /// What it has, beside what is reserved of it.
+    all: Room,
     /// Place among equals.
     pub rank: u32,
 }
 
 impl Host<'_> {
     pub fn memory_free(&self) -> u64 {
-        self.spec.facts.memory.0.saturating_sub(self.reserved.memory)
+        self.all.memory.saturating_sub(self.reserved.memory)
     }
 
     pub fn cpu_free(&self) -> u32 {
-        self.spec.facts.cpu.0.saturating_sub(self.reserved.cpu)
+        self.all.cpu.saturating_sub(self.reserved.cpu)
     }
 
     /// The smaller of the free shares of memory and processor, in millionths.
     pub fn free_share(&self) -> u64 {
-        let share = |free: u64, all: u64| u64::try_from(u128::from(free) * 1_000_000 / u128::from(all.max(1))).unwrap_or(0);
-        let memory = share(self.memory_free(), self.spec.facts.memory.0);
-        memory.min(share(u64::from(self.cpu_free()), u64::from(self.spec.facts.cpu.0)))
+        // Kilobytes, so that a million times as much fits into 64 bits.
+        let memory = share(self.memory_free() >> 10, self.all.memory >> 10);
+        memory.min(share(u64::from(self.cpu_free()), u64::from(self.all.cpu)))
     }
 
     pub fn has_room(&self, room: Room) -> bool {
@@ -85,13 +90,16 @@ impl Host<'_> {
     }
 }
 
+fn share(free: u64, all: u64) -> u64 {
+    free.saturating_mul(1_000_000) / all.max(1)
+}
+
 /// Every server, and everything placed on it.
 pub(crate) struct Fleet<'a> {
     /// In the order of [`Look::servers`].
     pub hosts: Vec<Host<'a>>,
     /// Servers by rank.
     by_rank: Vec<usize>,
-    taken: HashSet<Ipv4Addr>,
     /// Ports that lone containers publish, by server.
     ports: HashMap<usize, BTreeMap<(u16, Protocol), String>>,
     /// Ports that jobs publish, on every server.
@@ -99,6 +107,8 @@ pub(crate) struct Fleet<'a> {
     pub holders: Holders<'a>,
     indexes: Vec<Index>,
     next_instance: u64,
+    /// How often a server was looked at, for the law that this stays small.
+    looked: Cell<u64>,
 }
 
 impl<'a> Fleet<'a> {
@@ -117,19 +127,31 @@ impl<'a> Fleet<'a> {
             closed: closed(server.liveness, server.spec.draining),
             reserved: Room::default(),
             instances: 0,
-            addresses_left: address::usable(server.spec.subnet),
+            addresses: Pool::new(server.spec),
+            all: Room { memory: server.spec.facts.memory.0, cpu: server.spec.facts.cpu.0 },
             rank,
         });
         Self {
             hosts: hosts.collect(),
             by_rank,
-            taken: HashSet::new(),
             ports: HashMap::new(),
             job_ports: BTreeMap::new(),
             holders: Holders::new(look.snapshot),
             indexes: Vec::new(),
             next_instance: look.snapshot.next_instance.max(1),
+            looked: Cell::new(0),
         }
+    }
+
+    /// Counts a look at a server.
+    pub fn note_look(&self) {
+        self.looked.set(self.looked.get() + 1);
+    }
+
+    /// How often a server was looked at since the fleet was made.
+    #[cfg(test)]
+    pub fn looks(&self) -> u64 {
+        self.looked.get()
     }
 
     /// The server with this rank.
@@ -142,9 +164,7 @@ impl<'a> Fleet<'a> {
         let host = &mut self.hosts[server];
         host.reserved = host.reserved.plus(room);
         host.instances += 1;
-        if self.taken.insert(placement.address) {
-            host.addresses_left = host.addresses_left.saturating_sub(1);
-        }
+        host.addresses.take(placement.address);
     }
 
     /// Counts the ports a lone container publishes on its server.
@@ -164,14 +184,10 @@ impl<'a> Fleet<'a> {
         own.or_else(|| self.job_ports.get(&port)).map(String::as_str)
     }
 
-    pub fn is_taken(&self, address: Ipv4Addr) -> bool {
-        self.taken.contains(&address)
-    }
-
     /// Takes the next instance id and an address on this server.
     pub fn take(&mut self, server: usize, asked: Option<Ipv4Addr>) -> Option<(InstanceId, Ipv4Addr)> {
         let id = InstanceId(self.next_instance);
-        let address = asked.or_else(|| address::choose(self.hosts[server].spec, id, &self.taken))?;
+        let address = asked.or_else(|| self.hosts[server].addresses.choose(id))?;
         self.next_instance += 1;
         Some((id, address))
     }

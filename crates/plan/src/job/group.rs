@@ -1,7 +1,7 @@
 //! Groups: jobs that share one server.
 
 use crate::{
-    fleet::{Fleet, Room},
+    fleet::{Fleet, Room, Servers},
     look::Look,
     schedule::{Crowd, Request, Search, Slot, View, fit},
     template::{effective_revision, template_of},
@@ -60,6 +60,7 @@ impl Groups {
             ports: &[],
             address: None,
             lone: false,
+            instead: false,
         };
         let (crowd, slot) = (Crowd::default(), Slot::default());
         let first = Search::begin(fleet, &request, &crowd).choose(View { fleet, request: &request, crowd: &crowd }, &slot);
@@ -139,7 +140,7 @@ impl<'l> Whole<'l> {
 }
 
 /// The servers a job names, as positions. None: any.
-pub(super) fn listed(look: &Look<'_>, rules: &PlacementRules) -> Option<std::collections::HashSet<usize>> {
+pub(super) fn listed(look: &Look<'_>, rules: &PlacementRules) -> Option<Servers> {
     if rules.servers.is_empty() {
         return None;
     }

@@ -51,6 +51,7 @@ pub(crate) fn place<'f>(draft: &mut Draft<'_>, look: &Look<'f>, fleet: &mut Flee
     groups.settle(look, fleet, draft.spec);
     let request = request_of(look, groups, draft.spec, draft.target);
     let crowd = crowd_of(look, &draft.plan);
+    draft.plan.placements.reserve(needs.len());
     let search = Search::begin(fleet, &request, &crowd);
     let mut work = Work {
         look,
@@ -89,6 +90,7 @@ pub(crate) fn request_of<'r>(look: &Look<'_>, groups: &Groups, spec: &'r JobSpec
         ports: &[],
         address: None,
         lone: false,
+        instead: false,
     }
 }
 
@@ -209,7 +211,7 @@ impl Work<'_, '_> {
         let host = &self.fleet.hosts[server];
         let choice = match (self.request.anchor, self.request.rules.strategy) {
             (Some(_), _) => "its group is there".to_owned(),
-            (None, Strategy::Resource) => format!("most free share, {} %", host.free_share() / 10_000),
+            (None, Strategy::Resource) => format!("largest free share, {} %", host.free_share() / 10_000),
             (None, Strategy::Spread) => format!("fewest of the job, {}", self.view().crowd_beside(server, slot)),
             (None, Strategy::Binpack) if host.instances == 0 => "none in use has room, the largest empty one".to_owned(),
             (None, Strategy::Binpack) => "fullest with room".to_owned(),
@@ -245,12 +247,12 @@ impl Work<'_, '_> {
         let (at, server) = old;
         let room = template_of(draft.spec, draft.plan.placements[at].revision).map_or(Room::default(), |old| Room::of(old));
         let host = &mut self.fleet.hosts[server];
-        let (reserved, addresses) = (host.reserved, host.addresses_left);
-        host.reserved = host.reserved.minus(room);
-        host.addresses_left += 1;
+        let reserved = host.reserved;
+        host.reserved = reserved.minus(room);
+        self.request.instead = true;
         let fits = fit(self.view(), server, slot).is_ok();
-        let host = &mut self.fleet.hosts[server];
-        (host.reserved, host.addresses_left) = (reserved, addresses);
+        self.request.instead = false;
+        self.fleet.hosts[server].reserved = reserved;
         fits
     }
 

@@ -35,6 +35,7 @@ pub(crate) enum Reason<'r> {
 
 /// May the request go to this server?
 pub(crate) fn fit<'v>(view: View<'v, '_>, server: usize, slot: &Slot) -> Result<(), Reason<'v>> {
+    view.fleet.note_look();
     let host = &view.fleet.hosts[server];
     if let Some(closed) = host.closed {
         return Err(Reason::Closed(closed));
@@ -54,8 +55,8 @@ fn rules<'v>(view: View<'v, '_>, server: usize, slot: &Slot) -> Result<(), Reaso
     if request.listed.as_ref().is_some_and(|listed| !listed.contains(&server)) {
         return Err(Reason::NotListed);
     }
-    let labels = &fleet.hosts[server].spec.labels;
-    if let Some((key, value)) = request.rules.require.iter().find(|(key, value)| labels.get(*key) != Some(*value)) {
+    let carries = |(key, value): &(&String, &String)| fleet.hosts[server].spec.labels.get(*key) == Some(*value);
+    if let Some((key, value)) = request.rules.require.iter().find(|label| !carries(label)) {
         return Err(Reason::Label(key, value));
     }
     if let Some(anchor) = request.anchor.filter(|anchor| *anchor != server) {
@@ -79,8 +80,8 @@ fn network<'v>(view: View<'v, '_>, server: usize) -> Result<(), Reason<'v>> {
     let host = &fleet.hosts[server];
     match request.address {
         Some(address) if !is_usable(host.spec, address) => Err(Reason::AddressOutside),
-        Some(address) if fleet.is_taken(address) => Err(Reason::AddressTaken),
-        None if host.addresses_left == 0 => Err(Reason::NoAddress),
+        Some(address) if host.addresses.is_taken(address) => Err(Reason::AddressTaken),
+        None if !request.instead && host.addresses.left() == 0 => Err(Reason::NoAddress),
         _ => Ok(()),
     }
 }

@@ -10,15 +10,12 @@ pub(crate) use explain::{explain, summary};
 pub(crate) use fit::fit;
 pub(crate) use search::Search;
 
-use crate::fleet::{Fleet, Key, Room, bucket};
+use crate::fleet::{ByServer, Fleet, Key, Room, Servers, bucket};
 use api::{
     Name,
     spec::{PlacementRules, PublishedPort, Strategy},
 };
-use std::{
-    collections::{HashMap, HashSet},
-    net::Ipv4Addr,
-};
+use std::net::Ipv4Addr;
 
 /// What is to be placed.
 pub(crate) struct Request<'r> {
@@ -29,7 +26,7 @@ pub(crate) struct Request<'r> {
     /// The job's rules; a lone container has the default ones.
     pub rules: &'r PlacementRules,
     /// Only these servers.
-    pub listed: Option<HashSet<usize>>,
+    pub listed: Option<Servers>,
     /// The server that its group is on.
     pub anchor: Option<usize>,
     /// Ports that must be free on the server itself: a lone container's.
@@ -38,11 +35,13 @@ pub(crate) struct Request<'r> {
     pub address: Option<Ipv4Addr>,
     /// A lone container, not an instance of a job.
     pub lone: bool,
+    /// Its old instance goes before it comes, and leaves it its address.
+    pub instead: bool,
 }
 
 /// How many slots of the job each server runs.
 #[derive(Clone, Default)]
-pub(crate) struct Crowd(pub HashMap<usize, u32>);
+pub(crate) struct Crowd(pub ByServer<u32>);
 
 impl Crowd {
     pub fn on(&self, server: usize) -> u32 {

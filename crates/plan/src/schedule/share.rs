@@ -1,11 +1,8 @@
 //! The walk for `resource` and `spread`: the largest free share first, in each size class of machines.
 
 use super::{Crowd, Slot, View, fit, search::is_passing};
-use crate::fleet::{Fleet, Key, SizeClass, share_key};
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Bound,
-};
+use crate::fleet::{ByServer, Fleet, Key, SizeClass, share_key};
+use std::{collections::BTreeSet, ops::Bound};
 
 /// Where the walk stands.
 pub(crate) struct ByShare {
@@ -20,7 +17,7 @@ pub(crate) struct ByShare {
 #[derive(Default)]
 struct Crowded {
     order: BTreeSet<(u32, Key)>,
-    at: HashMap<usize, (u32, Key)>,
+    at: ByServer<(u32, Key)>,
 }
 
 impl Crowded {

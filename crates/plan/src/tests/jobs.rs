@@ -126,7 +126,7 @@ fn a_drain_without_room_elsewhere_leaves_the_instance_running() {
     assert_eq!(world.serving("web"), 2);
     insta::assert_snapshot!(world.why("web/2"), @r#"
     web/2 runs on s2 at 10.0.2.3, healthy
-      placed 600ms ago: most free share, 100 %
+      placed 600ms ago: largest free share, 100 %
       s2 is draining
       it has to leave (s2 is draining) and stays until there is another place: 1 server: not enough memory (largest free: 1G on s1; each instance asks for 3G); 1: draining
     "#);

@@ -195,6 +195,41 @@ proptest! {
     }
 }
 
+/// A tenth as many jobs as servers, of a hundred instances each, with every strategy and most rules.
+fn mixed(servers: usize) -> Snapshot {
+    let mut world = world("");
+    for at in 1..=servers {
+        let (size, disk) = ([16, 32, 64][at % 3], ["fast", "slow"][usize::from(!at.is_multiple_of(3))]);
+        world.run(&format!("server s{at} {size}G {} zone=z{} disk={disk}", size / 2, at % 4));
+    }
+    for at in 0..servers / 10 {
+        let strategy = ["resource", "spread", "binpack"][at % 3];
+        let room = ["", "memory=256M cpu=0.1", "memory=1G", "cpu=0.5", "memory=2G cpu=1"][at % 5];
+        let rule = match at % 6 {
+            1 => "per=5".to_owned(),
+            2 => format!("require=zone:z{}", at % 4),
+            3 => "require=disk:fast".to_owned(),
+            4 => format!("avoid=j{}", at + 6),
+            _ => String::new(),
+        };
+        let (count, rule) = if at % 7 == 6 { (5, format!("group=g{at}")) } else { (100, rule) };
+        world.run(&format!("job j{at} {count} strategy={strategy} {room} {rule}"));
+    }
+    world.snapshot
+}
+
+/// A placement looks at a few servers, and at no more of them in a cluster a hundred times as large than the logarithm allows.
+#[test]
+fn a_placement_does_not_look_at_every_server() {
+    let per_placement = |servers: usize| {
+        let (looks, placed) = crate::propose::effort(&mixed(servers), Timestamp(1_000_000));
+        assert!(placed as usize > servers * 8, "{placed} placed on {servers}");
+        looks as f64 / placed as f64
+    };
+    let (small, large) = (per_placement(100), per_placement(10_000));
+    assert!(large < 20.0 && large <= small * 2.0, "{small:.1} looks per placement among 100 servers, {large:.1} among 10,000");
+}
+
 #[test]
 fn instances_of_one_proposal_carry_its_time() {
     let world = world("server s1 8G 4\njob web 3");

@@ -37,7 +37,7 @@ fn names_and_routes_lead_to_what_serves() {
     let mut world = three("job web 3 port=8080\ncontainer c1 server=s2 port=80\ncontainer c2 server=s3\nlook");
     insta::assert_snapshot!(table(&world), @r#"
     s1:8080 []
-    s2:80 []
+    s2:80 [10.0.2.2:80]
     s2:8080 []
     s3:8080 []
     "#);
@@ -173,21 +173,14 @@ fn ports_that_somebody_has() {
     let template = |job: &str| world.snapshot.jobs.get(job).map(|job| job.template.clone());
     let mut ask = three("job x 1 port=8080,80,81");
     let wanted = ask.run("").snapshot.jobs["x"].template.clone();
-    let complaints = |server: Option<&str>, job| {
-        port_conflicts(
-            &world.snapshot,
-            &wanted,
-            &name("x"),
-            if job { Reach::Everywhere } else { Reach::On(server.map(name).as_ref()) },
-        )
-        .join("\n")
-    };
-    insta::assert_snapshot!(complaints(None, false), @"port 8080 is taken on every server by job web: choose another");
-    insta::assert_snapshot!(complaints(Some("s1"), false), @r#"
+    let complaints = |reach: Reach<'_>| port_conflicts(&world.snapshot, &wanted, &name("x"), reach).join("\n");
+    let s1 = name("s1");
+    insta::assert_snapshot!(complaints(Reach::On(None)), @"port 8080 is taken on every server by job web: choose another");
+    insta::assert_snapshot!(complaints(Reach::On(Some(&s1))), @r#"
     port 8080 is taken on every server by job web: choose another
     port 80 is taken on s1 by container c1: choose another
     "#);
-    insta::assert_snapshot!(complaints(None, true), @r#"
+    insta::assert_snapshot!(complaints(Reach::Everywhere), @r#"
     port 8080 is taken on every server by job web: choose another
     port 80 is taken on s1 by container c1: choose another
     port 81 is taken on s2 by container c2: choose another
@@ -239,16 +232,17 @@ fn a_machine_is_tried_when_its_agent_is_silent() {
 #[test]
 fn the_checker_sees_each_kind_of_fault() {
     let mut sound = three(
-        "server s4 16G 4 disk=ssd\njob web 2 memory=4G per=1\njob db 1 group=g\njob dc 1 group=g avoid=x\njob x 1 on=s3\ncontainer c1 server=s1 port=80\nsettle",
+        "server s4 16G 4 disk=ssd\njob web 2 memory=4G per=1\njob db 1 group=g\njob dc 1 group=g avoid=x\njob x 1 on=s3\njob y 1\ncontainer c1 server=s1 port=80\nsettle",
     );
-    assert_eq!(check(&sound.snapshot), [String::new(); 0]);
+    assert_eq!(check(&sound.snapshot), Vec::<String>::new());
     let plan = |world: &mut World, job: &str, change: &dyn Fn(&mut JobPlan)| {
         let mut plan = world.snapshot.job_plans[job].as_ref().clone();
         change(&mut plan);
         world.snapshot.job_plans.insert(name(job), Arc::new(plan));
     };
     let mut said = Vec::new();
-    let changes: Vec<(&str, Box<dyn Fn(&mut JobPlan)>)> = vec![
+    type Fault = Box<dyn Fn(&mut JobPlan)>;
+    let changes: Vec<(&str, Fault)> = vec![
         ("web", Box::new(|plan| plan.placements[1].address = plan.placements[0].address)),
         ("web", Box::new(|plan| plan.placements[1].id = plan.placements[0].id)),
         ("web", Box::new(|plan| plan.placements[1].id.0 = 99)),
@@ -272,7 +266,7 @@ fn the_checker_sees_each_kind_of_fault() {
     let more = [
         "deljob web".to_owned(),
         "scale web 1".to_owned(),
-        "group x g".to_owned(),
+        "group y g".to_owned(),
         "job db 1 require=disk:hdd".to_owned(),
         format!("job x 1 avoid=dc on={dc}"),
     ];
@@ -295,7 +289,7 @@ fn the_checker_sees_each_kind_of_fault() {
     address 10.0.2.3 is both web's (2) and web's (3)
     address 10.0.2.3 of web is no instance's address in 10.0.3.0/24 of s3
     instance 2 is both web's and web's
-    instance 63 of web is not below the next free number 7
+    instance 63 of web is not below the next free number 8
     address 10.0.3.4 of web is no instance's address in 10.0.2.0/24 of s2
     2 of web are on s2: at most 1 may be
     instance 3 of web is on s9, which does not exist
@@ -308,7 +302,7 @@ fn the_checker_sees_each_kind_of_fault() {
     x/1 is on s1, which was not asked for
     job web is gone, and 2 of its instances shall run
     web/2 shall run, and job web asks for 1
-    x/1 of group g is on s3, and s4, where its group is, has room
+    y/1 of group g is on s1, and s4, where its group is, has room
     db/1 is on s4, which lacks label disk=hdd
     address 10.0.3.7 of x is no instance's address in 10.0.4.0/24 of s4
     dc avoids x, and both are on s4

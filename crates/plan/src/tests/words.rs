@@ -124,7 +124,7 @@ fn answers_to_why() {
 
     ? web/2
     web/2 runs on s3 at 10.0.3.4, healthy
-      placed 5m ago: most free share, 100 %
+      placed 5m ago: largest free share, 100 %
 
     ? web/9
     web/9 does not exist: job web asks for 3
@@ -143,7 +143,7 @@ fn answers_to_why() {
 
     ? s1
     s1 is up
-      2 instances
+      2 instances placed
       0B of 8G reserved
       0 of 4 cores reserved
 
@@ -165,40 +165,39 @@ fn answers_to_why() {
 
     ? s2
     s2 is lost: nothing was heard of it, and its instances are replaced elsewhere
-      1 instances
+      1 instance placed
       0B of 12G reserved
       0 of 4 cores reserved
 
     ? web/2
     web/2 runs on s3 at 10.0.3.4, healthy
-      placed 5m ago: most free share, 100 %
+      placed 5m ago: largest free share, 100 %
 
     ? web/1
-    web/1 is waiting: it failed once in a row, next try in 50ms
+    web/1 is waiting: it failed once, next try in 50ms
       instance 2 on s1 at 10.0.1.3 (revision 1) is being stopped and removed
     fix: roost logs web/1
 
     ? web
     web has 2 of 3 instances healthy, on revision 1
       web/1 waiting: failed once: tried again after a pause of 250ms
-    fix: add a server: roost server add
 
     ? web/1
     web/1 is starting on s1 at 10.0.1.7
-      placed 300ms ago: most free share, 100 %
+      placed 300ms ago: largest free share, 100 %
       instance 5 on s3 at 10.0.3.6 (revision 1) runs until its replacement serves
       an upgrade from revision 1 to 2 is under way
 
     ? s3
-    s3 is draining: 2 instances are still there
-      2 instances
+    s3 is draining: 2 instances still there
+      2 instances placed
       0B of 16G reserved
       0 of 2 cores reserved
     fix: roost undrain s3
 
     ? s1
     s1 has a silent agent on a machine that answers: it keeps what it has and gets nothing new
-      1 instances
+      1 instance placed
       0B of 8G reserved
       0 of 4 cores reserved
 

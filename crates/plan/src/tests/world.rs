@@ -180,11 +180,12 @@ impl World {
 
     fn server(&mut self, words: &[&str]) {
         let number = u16::try_from(self.snapshot.servers.len() + 1).unwrap();
+        let [high, low] = number.to_be_bytes();
         let spec = ServerSpec {
             name: name(words[0]),
             number,
-            address: IpAddr::V4(Ipv4Addr::new(192, 168, 1, u8::try_from(number).unwrap())),
-            subnet: format!("10.0.{number}.0/24").parse().unwrap(),
+            address: IpAddr::V4(Ipv4Addr::new(192, 168, high + 1, low)),
+            subnet: format!("10.{high}.{low}.0/24").parse().unwrap(),
             manager: number == 1,
             draining: false,
             labels: words[3..]

@@ -46,7 +46,9 @@ pub fn on_both(case: impl Fn(&Bed)) {
 impl Bed {
     pub fn new(kind: ContainerKind) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let tag = format!("rt{}{}", std::process::id(), if kind == ContainerKind::App { "o" } else { "l" });
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let tag = format!("rt{}-{number}{}", std::process::id(), if kind == ContainerKind::App { "o" } else { "l" });
         let layer = dir.path().join("layer");
         busybox(&layer);
         run("ip", &["netns", "add", &tag]);
