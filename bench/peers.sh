@@ -192,7 +192,7 @@ docker_up() {
     await 60 "dockerd ($(tail -n 3 "$work/dockerd.log"))" docker_answers
     docker swarm init --advertise-addr 10.199.0.1 >/dev/null
     docker import "$work/tiny.tar" tiny >/dev/null
-    read -r docker_first _ <"/proc/$docker_init/task/$docker_init/children"
+    docker_first=$(awk '{ print $1 }' "/proc/$docker_init/task/$docker_init/children")
 }
 docker_answers() {
     kill -0 "$docker_init" 2>/dev/null || die "dockerd ended: $(tail -n 3 "$work/dockerd.log")"

@@ -52,10 +52,13 @@ fn lines(pod: &Pod) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::Record, testing};
-    use api::{plan::Wanted, spec::ContainerKind};
+    use crate::{health::Tracker, ledger::Record, testing};
+    use api::{
+        plan::Wanted,
+        spec::{ContainerKind, HealthCheck, Probe},
+    };
     use driver::runtime::{PodState, PodStatus};
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     fn state(wanted: Wanted, run: Option<PodState>) -> State {
         let mut told = testing::assignment(9);
@@ -90,6 +93,23 @@ mod tests {
         let one = one(&state(Wanted::Run, Some(PodState::Stopped))).unwrap();
         assert_eq!((one.phase, one.exit_code), (Phase::Exited, Some(137)));
         assert_eq!(one.message.as_deref(), Some("killed for want of memory"));
+    }
+
+    #[tokio::test]
+    async fn one_whose_checks_fail_says_why_and_what_it_wrote_last() {
+        let mut state = state(Wanted::Run, Some(PodState::Running));
+        let mut check = Tracker::new(testing::name("main"), HealthCheck::new(Probe::Tcp(80)), false);
+        check.record(Err("tcp 10.0.1.7:80: refused".to_owned()), Duration::ZERO);
+        check.lines = vec!["cannot bind".to_owned()];
+        state.pods.get_mut(&InstanceId(7)).unwrap().checks = vec![check];
+        let failing = one(&state).unwrap();
+        assert_eq!(
+            (failing.message.as_deref(), failing.last_lines),
+            (Some("tcp 10.0.1.7:80: refused"), vec!["cannot bind".to_owned()])
+        );
+        state.pods.get_mut(&InstanceId(7)).unwrap().checks[0].record(Ok(()), Duration::ZERO);
+        let healthy = one(&state).unwrap();
+        assert_eq!((healthy.message, healthy.last_lines), (None, Vec::new()));
     }
 
     #[tokio::test]

@@ -65,8 +65,12 @@ pub enum Command {
     Events(events::EventsArgs),
     Why(events::WhyArgs),
     /// Show metrics in the Prometheus format
+    ///
+    /// Example: roost metrics
     Metrics,
     /// Show the versions of this binary and of the cluster
+    ///
+    /// Example: roost version -o json
     Version(list::Formatted),
 }
 
@@ -175,8 +179,12 @@ pub enum SandboxVerb {
         which: Which,
     },
     /// Remove a sandbox and everything in it, also one that crashed
+    ///
+    /// Example: roost sandbox down
     Down(Which),
     /// List sandboxes and their servers
+    ///
+    /// Example: roost sandbox list
     List {
         /// table or json
         #[arg(short, long, default_value = "table")]
@@ -195,12 +203,20 @@ pub enum SandboxVerb {
         command: Vec<String>,
     },
     /// Pull a server's network cable
+    ///
+    /// Example: roost sandbox cut s2
     Cut(One),
     /// Put the cable back, and end what `slow` began
+    ///
+    /// Example: roost sandbox heal s2
     Heal(One),
     /// Power a server off at once
+    ///
+    /// Example: roost sandbox kill s2
     Kill(One),
     /// Power it on again
+    ///
+    /// Example: roost sandbox start s2
     Start(One),
     /// Make a server's network slow and lossy until healed
     ///
@@ -232,6 +248,14 @@ pub struct One {
     pub which: Which,
     /// s1, s2, …
     pub server: String,
+}
+
+/// Flag of changes that take no time.
+#[derive(Args, Clone)]
+pub struct TryArgs {
+    /// Only say what would change: exit code 0 nothing, 1 error, 2 would change
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Flags of every change.

@@ -59,7 +59,7 @@ fn invalid(argument: &str, error: &clap::Error) -> Option<String> {
 fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
     let known = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg].into_iter().filter_map(|kind| error.get(kind));
     let mut near: Vec<_> = known.flat_map(strings).map(|text| flag(&text).to_owned()).rev().collect();
-    if what == "command" && help(error) == TOP {
+    if what == "command" && command(error).len() <= 1 {
         let flat: Vec<_> = crate::flat::words().into_iter().filter(|known| distance(known, word) <= NEAR).collect();
         near = if flat.is_empty() { near } else { flat };
     }
@@ -88,21 +88,23 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// The help of all commands.
-const TOP: &str = "roost --help";
-
 /// `--memory <SIZE>` without its value.
 fn flag(argument: &str) -> &str {
     argument.split(' ').next().unwrap_or(argument)
 }
 
-/// `roost job --help` for the command that the error is about.
-fn help(error: &clap::Error) -> String {
+/// The words of the command that the error is about: the program, and `job add`.
+fn command(error: &clap::Error) -> Vec<String> {
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     let words =
-        usage.split_whitespace().skip_while(|word| *word != "roost").take_while(|word| !word.starts_with(['-', '<', '[']));
-    let command = words.collect::<Vec<_>>().join(" ");
-    if command.is_empty() { TOP.to_owned() } else { format!("{command} --help") }
+        usage.split_whitespace().skip_while(|word| *word == "Usage:").take_while(|word| !word.starts_with(['-', '<', '[']));
+    words.map(str::to_owned).collect()
+}
+
+/// What to type to learn how it is done: `roost job add --help`.
+fn help(error: &clap::Error) -> String {
+    let words = command(error);
+    if words.is_empty() { "roost --help".to_owned() } else { format!("{} --help", words.join(" ")) }
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -150,7 +152,10 @@ mod tests {
             ("roost publish web 80.", r#""80." is not a port: leave out the full stop, as in 80"#),
             ("roost image import a b", r#""b" is one word too many | see: roost image import --help"#),
             ("roost job add web", "COUNT is missing | see: roost job add --help"),
-            ("roost rename web Web", r#""Web" is not a valid name: use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"#),
+            (
+                "roost rename web Web",
+                r#""Web" is not a valid name: use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"#,
+            ),
         ];
         table.iter().for_each(|(line, expected)| assert_eq!(said(line), *expected, "{line}"));
     }

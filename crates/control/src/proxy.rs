@@ -43,7 +43,8 @@ pub fn no_container(snapshot: &Snapshot, target: &Target) -> Error {
     }
     if let (Some(slot), Some(spec)) = (target.slot, snapshot.containers.get(&target.name)) {
         let name = &spec.name;
-        return Error::not_found(format!("{name} is a container, not a job: it has no instance {slot}")).hint(format!("see: roost show {name}"));
+        return Error::not_found(format!("{name} is a container, not a job: it has no instance {slot}"))
+            .hint(format!("see: roost show {name}"));
     }
     if let Some(spec) = snapshot.containers.get(&target.name) {
         let plan = snapshot.container_plans.get(&target.name).and_then(|plan| plan.placement.as_ref());

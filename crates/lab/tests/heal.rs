@@ -1,5 +1,7 @@
 //! Servers die, are cut off, or become slow: jobs heal, and nothing runs or answers twice.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use api::{plan::Wanted, report::Health, view::JobView};
 use lab::{Client, Lab, Requests, eventually};
 use std::{

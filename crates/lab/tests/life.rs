@@ -1,5 +1,7 @@
 //! Every life-cycle command, typed on any server, on a container of any other.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use lab::{Lab, eventually};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Names: what answers is there, what is there answers, and everything else is asked of others. And where instances are put.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use api::view::JobView;
 use lab::{Client, Lab, OUTSIDE, Requests, eventually};
 use nix::sys::signal::Signal;

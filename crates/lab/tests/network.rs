@@ -1,5 +1,7 @@
 //! Containers reach each other and are reached: across servers, through published ports, with the client's own address.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use lab::{Client, Lab, OUTSIDE, eventually};
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -1,5 +1,7 @@
 //! Wrong input: one clear sentence each, the right exit code, and nothing changed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use api::{
     Name,
     image::ImageRecord,
@@ -128,8 +130,14 @@ fn stopped_containers_run_no_commands() {
     let lab = Lab::with_tiny(1);
     lab.ok(&["create", "off", "tiny", "--", "/bin/sleep", "600"]);
     eventually(SOON, "it has its place", || lab.container("off").server.is_some());
-    assert_snapshot!(no(&lab, "exec off -- /bin/true", 4), @"");
-    assert_snapshot!(no(&lab, "attach off", 4), @"");
+    assert_snapshot!(no(&lab, "exec off -- /bin/true", 4), @r"
+    error: container off is stopped
+      start it: roost start off
+    ");
+    assert_snapshot!(no(&lab, "attach off", 4), @r"
+    error: container off is stopped
+      start it: roost start off
+    ");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `kill -9` of Roost's own processes: containers and their connections live on, and changes arrive afterwards.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use api::view::ContainerView;
 use lab::{Lab, OUTSIDE, Place, eventually, start_time};
 use nix::sys::signal::Signal;

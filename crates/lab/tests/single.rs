@@ -3,6 +3,8 @@
 //! The machine is played by namespaces with an empty `/run` and an empty state directory. Control groups have no such thing that would
 //! fit here, so these tests are one: two machines at once would find each other's.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use lab::{Output, Root, Typed, binary, eventually};
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 

@@ -1,5 +1,7 @@
 //! Jobs change under constant requests: none is lost.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
+
 use api::view::JobView;
 use lab::{Lab, OUTSIDE, Requests, Root, Running, eventually};
 use std::{net::SocketAddr, time::Duration};

@@ -14,6 +14,7 @@ use rtnetlink::{
 };
 use std::{
     io,
+    num::NonZeroI32,
     os::fd::{AsRawFd, BorrowedFd},
     sync::{Mutex, PoisonError},
 };
@@ -107,8 +108,7 @@ impl Inner {
                 let Some((what, forgiven)) = open.get(sequence.wrapping_sub(first) as usize) else { continue };
                 let Ok(NetlinkPayload::Error(answer)) = payload else { continue };
                 answered += 1;
-                let code = answer.code.map_or(0, |code| code.get().abs());
-                if code != 0 && !forgiven.contains(&code) {
+                if let Some(code) = refusal(answer.code).filter(|code| !forgiven.contains(code)) {
                     refused.get_or_insert_with(|| Error::kernel(what.clone(), io::Error::from_raw_os_error(code)));
                 }
             }
@@ -183,9 +183,26 @@ impl Inner {
     }
 }
 
+/// The error number in an answer; none if it says yes. Never by way of "0 means yes": `code.map_or(0, |code| code.get().abs())`
+/// is compiled by rustc 1.95 (LLVM 22) at any optimisation to a number that it then takes for never 0.
+fn refusal(code: Option<NonZeroI32>) -> Option<i32> {
+    Some(code?.get().wrapping_neg())
+}
+
 /// Length and sequence number of the first message (`struct nlmsghdr`: length, type, flags, sequence, port).
 fn header(bytes: &[u8]) -> Option<(usize, u32)> {
     let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let sequence = u32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
     (16..=bytes.len()).contains(&length).then_some((length, sequence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_number_is_a_refusal() {
+        assert_eq!(refusal(None), None);
+        assert_eq!(refusal(NonZeroI32::new(-libc::EEXIST)), Some(libc::EEXIST));
+    }
 }

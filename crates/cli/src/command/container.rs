@@ -1,7 +1,7 @@
 //! `run`, `create`, and the verbs of a container's life.
 
 use crate::{
-    args::ChangeArgs,
+    args::{ChangeArgs, TryArgs},
     command::image,
     output,
     ports::{MountArg, PairArg, PortArg},
@@ -447,12 +447,13 @@ impl Verb {
 }
 
 /// `roost start` and its siblings.
-pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<()> {
+pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<u8> {
+    let mut code = 0;
     for target in &args.targets {
         let one = format!("{}/{}", path::CONTAINERS, path::segment(target));
         let before: ContainerView = client.get(&one).await?;
         if args.change.dry_run {
-            output::print(&format!("{} container {target}\n", verb.word()))?;
+            code = code.max(super::try_out(client, (Method::POST, &format!("{one}/{}", verb.word())), &()).await?);
             continue;
         }
         let changed: Changed = client.send(Method::POST, &format!("{one}/{}", verb.word()), &()).await?;
@@ -473,7 +474,7 @@ pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<()> {
         };
         progress::follow(client, &format!("{one}?watch=true"), (target, args.change.timeout.duration()), judge).await?;
     }
-    Ok(())
+    Ok(code)
 }
 
 fn waiting(word: &str) -> Standing {
@@ -491,15 +492,24 @@ pub struct KillArgs {
     /// Signal number
     #[arg(short, long, default_value_t = 9)]
     pub signal: i32,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// `roost kill`.
-pub async fn kill(client: &Client, args: KillArgs) -> Result<()> {
+pub async fn kill(client: &Client, args: KillArgs) -> Result<u8> {
+    let mut code = 0;
     for target in &args.targets {
-        let path = format!("{}/{}/kill?signal={}", path::CONTAINERS, path::segment(target), args.signal);
+        let one = format!("{}/{}", path::CONTAINERS, path::segment(target));
+        if args.change.dry_run {
+            let view: ContainerView = client.get(&one).await?;
+            code = super::would(&format!("send signal {} to container {}", args.signal, view.name))?;
+            continue;
+        }
+        let path = format!("{one}/kill?signal={}", args.signal);
         client.send::<(), ()>(Method::POST, &path, &()).await?;
     }
-    Ok(())
+    Ok(code)
 }
 
 /// Remove containers and their files
@@ -518,21 +528,23 @@ pub struct RemoveArgs {
 }
 
 /// `roost rm`.
-pub async fn remove(client: &Client, args: RemoveArgs) -> Result<()> {
+pub async fn remove(client: &Client, args: RemoveArgs) -> Result<u8> {
+    let mut code = 0;
     for target in &args.targets {
         let one = format!("{}/{}", path::CONTAINERS, path::segment(target));
         let view: ContainerView = client.get(&one).await?;
+        let order = format!("{one}?force={}", args.force);
         if args.change.dry_run {
-            output::print(&format!("remove container {target}\n"))?;
+            code = code.max(super::try_out(client, (Method::DELETE, &order), &()).await?);
             continue;
         }
-        client.send::<(), Changed>(Method::DELETE, &format!("{one}?force={}", args.force), &()).await?;
+        client.send::<(), Changed>(Method::DELETE, &order, &()).await?;
         if args.change.detach {
             continue;
         }
         gone(client, &view, args.change.timeout.duration()).await?;
     }
-    Ok(())
+    Ok(code)
 }
 
 /// Waits until a container that is being removed is no more, and its name free.
@@ -553,10 +565,12 @@ pub struct RenameArgs {
     pub from: String,
     /// New name
     pub to: Name,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// `roost rename`.
-pub async fn rename(client: &Client, args: RenameArgs) -> Result<()> {
+pub async fn rename(client: &Client, args: RenameArgs) -> Result<u8> {
     let path = format!("{}/{}/rename", path::CONTAINERS, path::segment(&args.from));
-    client.send::<_, Changed>(Method::POST, &path, &serde_json::json!({"to": args.to})).await.map(drop)
+    super::change(client, (Method::POST, &path), &serde_json::json!({"to": args.to}), args.change.dry_run).await
 }

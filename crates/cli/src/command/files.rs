@@ -21,6 +21,8 @@ pub struct CpArgs {
     pub from: String,
     /// A path here, or [server:]container:/path
     pub to: String,
+    #[command(flatten)]
+    pub change: crate::args::TryArgs,
 }
 
 /// One end of a copy.
@@ -45,10 +47,14 @@ fn archive(target: &str, inside: &str) -> String {
 }
 
 /// `roost cp`.
-pub async fn cp(client: &Client, args: CpArgs) -> Result<()> {
+pub async fn cp(client: &Client, args: CpArgs) -> Result<u8> {
     match (end(&args.from), end(&args.to)) {
-        (End::Here(from), End::There { target, path }) => put(client, from, (&target, &path)).await,
-        (End::There { target, path }, End::Here(to)) => get(client, (&target, &path), to).await,
+        (End::Here(_), End::There { target, .. }) | (End::There { target, .. }, End::Here(_)) if args.change.dry_run => {
+            client.get::<api::view::ContainerView>(&format!("{}/{}", path::CONTAINERS, path::segment(&target))).await?;
+            super::would(&format!("copy {} to {}", args.from, args.to))
+        }
+        (End::Here(from), End::There { target, path }) => put(client, from, (&target, &path)).await.map(|()| 0),
+        (End::There { target, path }, End::Here(to)) => get(client, (&target, &path), to).await.map(|()| 0),
         (End::Here(_), End::Here(_)) => {
             Err(Error::usage("neither side is in a container: write container:/path for one of them"))
         }

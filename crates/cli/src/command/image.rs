@@ -1,6 +1,7 @@
 //! Images: listed, pulled, imported, made from packages, deleted.
 
 use crate::{
+    args::TryArgs,
     output::{self, Column, Format, ListArgs, column, wide},
     progress::Line,
     say,
@@ -9,7 +10,7 @@ use api::{
     Error, Name, Result, Timestamp,
     image::{ImageProgress, ImageRecord},
     path,
-    view::{BootstrapRequest, Changed, PullRequest},
+    view::{BootstrapRequest, PullRequest},
 };
 use clap::{Args, Subcommand};
 use http::Method;
@@ -54,6 +55,8 @@ pub struct PullArgs {
     /// The registry speaks plain HTTP
     #[arg(long)]
     pub insecure: bool,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Take in an archive: an OCI layout, a docker archive, or a root file system, as tar
@@ -69,6 +72,8 @@ pub struct ImportArgs {
     /// Server to keep it on
     #[arg(long)]
     pub server: Option<Name>,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Make a base system from a distribution's packages, with the server's own package sources
@@ -92,6 +97,8 @@ pub struct BootstrapArgs {
     /// Program that containers of it run; a system image when absent and an init is among the packages
     #[arg(last = true)]
     pub command: Vec<String>,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Delete an image
@@ -102,6 +109,8 @@ pub struct DeleteArgs {
     /// Names
     #[arg(required = true)]
     pub names: Vec<String>,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 fn short(image: &ImageRecord) -> String {
@@ -123,20 +132,24 @@ const COLUMNS: &[Column<ImageRecord>] = &[
 ];
 
 /// Runs an image command.
-pub async fn run(client: &Client, command: ImageCommand) -> Result<()> {
+pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
     match command {
-        ImageCommand::List(args) => output::list(client.get::<Vec<ImageRecord>>(path::IMAGES).await?, COLUMNS, &args),
+        ImageCommand::List(args) => output::list(client.get::<Vec<ImageRecord>>(path::IMAGES).await?, COLUMNS, &args)?,
         ImageCommand::Show(args) => {
             let image: ImageRecord = client.get(&format!("{}/{}", path::IMAGES, path::segment(&args.name))).await?;
-            output::one(image, &[], args.output)
+            output::one(image, &[], args.output)?
+        }
+        ImageCommand::Pull(args) if args.change.dry_run => {
+            return super::would(&format!("pull image {}", api::image::normalise(&args.image)?));
         }
         ImageCommand::Pull(args) => {
-            pull(client, &PullRequest { image: args.image, server: args.server, insecure: args.insecure }).await
+            pull(client, &PullRequest { image: args.image, server: args.server, insecure: args.insecure }).await?
         }
-        ImageCommand::Import(args) => import(client, args).await,
-        ImageCommand::Bootstrap(args) => bootstrap(client, args).await,
-        ImageCommand::Delete(args) => delete(client, args).await,
+        ImageCommand::Import(args) => return import(client, args).await,
+        ImageCommand::Bootstrap(args) => return bootstrap(client, args).await,
+        ImageCommand::Delete(args) => return delete(client, args).await,
     }
+    Ok(0)
 }
 
 /// Pulls what a command needed and did not find; the first error, with why, when that fails too.
@@ -155,11 +168,14 @@ async fn pull(client: &Client, request: &PullRequest) -> Result<()> {
     follow(lines, &request.image).await
 }
 
-async fn import(client: &Client, args: ImportArgs) -> Result<()> {
+async fn import(client: &Client, args: ImportArgs) -> Result<u8> {
     let stem = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = stem.split('.').next().unwrap_or_default().to_owned();
     let name = args.name.unwrap_or(stem);
-    api::image::normalise(&name)?;
+    let full = api::image::normalise(&name)?;
+    if args.change.dry_run {
+        return super::would(&format!("import {} as image {full}", args.file.display()));
+    }
     let server = args.server.map(|server| format!("&server={server}")).unwrap_or_default();
     let target = format!("{}/import?name={}{server}", path::IMAGES, path::segment(&name));
     let lines = if args.file.as_os_str() == "-" {
@@ -169,11 +185,14 @@ async fn import(client: &Client, args: ImportArgs) -> Result<()> {
         let file = open.map_err(|error| super::unreadable(&args.file.display().to_string(), &error))?;
         client.upload(Method::POST, &target, file).await?
     };
-    follow(lines, &name).await
+    follow(lines, &name).await.map(|()| 0)
 }
 
-async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<()> {
+async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<u8> {
     let name = args.name.clone().unwrap_or_else(|| format!("{}/{}", args.distribution, args.release));
+    if args.change.dry_run {
+        return super::would(&format!("make image {} of {} {}", api::image::normalise(&name)?, args.distribution, args.release));
+    }
     let request = BootstrapRequest {
         distribution: args.distribution,
         release: args.release,
@@ -185,7 +204,7 @@ async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<()> {
     let body = serde_json::to_vec(&request).map_err(|error| Error::failed(error.to_string()))?;
     let headers = [("content-type", "application/json".to_owned())];
     let lines = client.lines(Method::POST, &format!("{}/bootstrap", path::IMAGES), Some(body.into()), &headers).await?;
-    follow(lines, &name).await
+    follow(lines, &name).await.map(|()| 0)
 }
 
 /// Shows progress until the image is there or failed.
@@ -209,9 +228,11 @@ async fn follow(mut lines: Lines<ImageProgress>, name: &str) -> Result<()> {
     Err(Error::unreachable("the connection broke off before the image was there"))
 }
 
-async fn delete(client: &Client, args: DeleteArgs) -> Result<()> {
+async fn delete(client: &Client, args: DeleteArgs) -> Result<u8> {
+    let mut code = 0;
     for name in &args.names {
-        client.send::<(), Changed>(Method::DELETE, &format!("{}/{}", path::IMAGES, path::segment(name)), &()).await?;
+        let path = format!("{}/{}", path::IMAGES, path::segment(name));
+        code = code.max(super::change(client, (Method::DELETE, &path), &(), args.change.dry_run).await?);
     }
-    Ok(())
+    Ok(code)
 }

@@ -371,7 +371,8 @@ async fn scale(client: &Client, args: ScaleArgs) -> Result<u8> {
 }
 
 async fn upgrade(client: &Client, args: UpgradeArgs) -> Result<u8> {
-    let limits = (args.memory.is_some() || args.cpu.is_some()).then(|| Limits { memory: args.memory, cpu: args.cpu, pids: None });
+    let limits =
+        (args.memory.is_some() || args.cpu.is_some()).then_some(Limits { memory: args.memory, cpu: args.cpu, pids: None });
     let request = UpgradeRequest {
         image: args.image.clone(),
         interval: args.interval,
@@ -409,9 +410,7 @@ async fn rollback(client: &Client, args: RollbackArgs) -> Result<u8> {
 
 async fn delete(client: &Client, args: DeleteArgs) -> Result<u8> {
     if args.change.dry_run {
-        client.get::<JobView>(&one(&args.name)).await?;
-        output::print(&format!("delete job {}\n", args.name))?;
-        return Ok(super::WOULD_CHANGE);
+        return super::try_out(client, (Method::DELETE, &one(&args.name)), &()).await;
     }
     client.send::<(), Changed>(Method::DELETE, &one(&args.name), &()).await?;
     if args.change.detach {

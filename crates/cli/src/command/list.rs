@@ -149,26 +149,27 @@ pub async fn ls(client: &Client, args: LsArgs) -> Result<()> {
 /// `roost show`.
 pub async fn show(client: &Client, args: ShowArgs) -> Result<()> {
     let segment = path::segment(&args.name);
-    match client.get::<ContainerView>(&format!("{}/{segment}", path::CONTAINERS)).await {
+    let error = match client.get::<ContainerView>(&format!("{}/{segment}", path::CONTAINERS)).await {
         Ok(container) => return output::one(container, &[], args.output),
-        Err(error) if !matches!(error.kind, Kind::NotFound | Kind::Usage) => return Err(error),
-        Err(error) => {
-            if let Ok(job) = client.get::<JobView>(&format!("{}/{segment}", path::JOBS)).await {
-                return output::one(job, &[], args.output);
-            }
-            if let Ok(server) = client.get::<ServerView>(&format!("{}/{segment}", path::SERVERS)).await {
-                return output::one(server, &[], args.output);
-            }
-            if let Ok(image) = client.get::<api::image::ImageRecord>(&format!("{}/{segment}", path::IMAGES)).await {
-                return output::one(image, &[], args.output);
-            }
-            Err(if error.kind == Kind::NotFound {
-                Error { message: format!("nothing here is named {}", args.name), ..error }
-            } else {
-                error
-            })
-        }
+        Err(error) => error,
+    };
+    if !matches!(error.kind, Kind::NotFound | Kind::Usage) {
+        return Err(error);
     }
+    if let Ok(job) = client.get::<JobView>(&format!("{}/{segment}", path::JOBS)).await {
+        return output::one(job, &[], args.output);
+    }
+    if let Ok(server) = client.get::<ServerView>(&format!("{}/{segment}", path::SERVERS)).await {
+        return output::one(server, &[], args.output);
+    }
+    if let Ok(image) = client.get::<api::image::ImageRecord>(&format!("{}/{segment}", path::IMAGES)).await {
+        return output::one(image, &[], args.output);
+    }
+    Err(if error.kind == Kind::NotFound {
+        Error { message: format!("nothing here is named {}", args.name), ..error }
+    } else {
+        error
+    })
 }
 
 /// `roost metrics`.

@@ -17,6 +17,8 @@ use crate::{
     connect,
 };
 use api::{Result, view::Changed};
+use http::Method;
+use wire::client::Client;
 
 /// Exit code when a dry run would change something.
 const WOULD_CHANGE: u8 = 2;
@@ -33,24 +35,24 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Job(args) => return job::run(client, args).await,
         Command::Ls(args) => list::ls(client, args).await,
         Command::Show(args) => list::show(client, args).await,
-        Command::Start(args) => container::power(client, args, container::Verb::Start).await,
-        Command::Stop(args) => container::power(client, args, container::Verb::Stop).await,
-        Command::Restart(args) => container::power(client, args, container::Verb::Restart).await,
-        Command::Freeze(args) => container::power(client, args, container::Verb::Freeze).await,
-        Command::Unfreeze(args) => container::power(client, args, container::Verb::Unfreeze).await,
-        Command::Kill(args) => container::kill(client, args).await,
-        Command::Rm(args) => container::remove(client, args).await,
-        Command::Rename(args) => container::rename(client, args).await,
+        Command::Start(args) => return container::power(client, args, container::Verb::Start).await,
+        Command::Stop(args) => return container::power(client, args, container::Verb::Stop).await,
+        Command::Restart(args) => return container::power(client, args, container::Verb::Restart).await,
+        Command::Freeze(args) => return container::power(client, args, container::Verb::Freeze).await,
+        Command::Unfreeze(args) => return container::power(client, args, container::Verb::Unfreeze).await,
+        Command::Kill(args) => return container::kill(client, args).await,
+        Command::Rm(args) => return container::remove(client, args).await,
+        Command::Rename(args) => return container::rename(client, args).await,
         Command::Attach(args) => stream::attach(client, args).await,
         Command::Logs(args) => stream::logs(client, args).await,
-        Command::Cp(args) => files::cp(client, args).await,
+        Command::Cp(args) => return files::cp(client, args).await,
         Command::Stats(args) => stats::stats(client, args).await,
         Command::Top(args) => stats::top(client, args).await,
-        Command::Publish(args) => publish::publish(client, args).await,
-        Command::Unpublish(args) => publish::unpublish(client, args).await,
-        Command::Image(args) => image::run(client, args).await,
-        Command::Server(args) => server::run(client, args).await,
-        Command::Token(args) => token::run(client, args).await,
+        Command::Publish(args) => return publish::publish(client, args).await,
+        Command::Unpublish(args) => return publish::unpublish(client, args).await,
+        Command::Image(args) => return image::run(client, args).await,
+        Command::Server(args) => return server::run(client, args).await,
+        Command::Token(args) => return token::run(client, args).await,
         Command::Events(args) => events::events(client, args).await,
         Command::Why(args) => events::why(client, args).await,
         Command::Metrics => list::metrics(client).await,
@@ -65,6 +67,31 @@ fn unreadable(file: &str, error: &std::io::Error) -> api::Error {
         std::io::ErrorKind::NotFound => api::Error::not_found(format!("there is no {file} on this machine")),
         _ => api::Error::failed(format!("cannot read {file}: {error}")),
     }
+}
+
+/// Asks what a change would do, and says it; the exit code of the dry run.
+async fn try_out<B: serde::Serialize + Sync>(client: &Client, (method, path): (Method, &str), body: &B) -> Result<u8> {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    dry(&client.send(method, &format!("{path}{mark}dry_run=true"), body).await?)
+}
+
+/// Makes a change that takes no time, or only says what it would do; its exit code.
+async fn change<B: serde::Serialize + Sync>(
+    client: &Client,
+    (method, path): (Method, &str),
+    body: &B,
+    dry_run: bool,
+) -> Result<u8> {
+    if dry_run {
+        return try_out(client, (method, path), body).await;
+    }
+    client.send::<_, Changed>(method, path, body).await.map(|_| 0)
+}
+
+/// Says what would be done that only its doing could judge.
+fn would(line: &str) -> Result<u8> {
+    crate::output::print(&format!("{line}\n"))?;
+    Ok(WOULD_CHANGE)
 }
 
 /// Says what a dry run would change; its exit code.

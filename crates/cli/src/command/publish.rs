@@ -1,13 +1,14 @@
 //! Ports of servers that lead to containers.
 
 use crate::{
+    args::TryArgs,
     output::{self, Column, ListArgs, column, or_dash},
     ports::PortArg,
 };
 use api::{
     Error, Result, path,
     spec::Protocol,
-    view::{Changed, ContainerView, JobView},
+    view::{ContainerView, JobView},
 };
 use clap::Args;
 use http::Method;
@@ -31,6 +32,8 @@ pub struct PublishArgs {
     pub list: bool,
     #[command(flatten)]
     pub output: ListArgs,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Lead a port to a container no longer
@@ -42,6 +45,8 @@ pub struct UnpublishArgs {
     pub target: String,
     /// [host:]port[/udp]
     pub port: PortArg,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 #[derive(Serialize)]
@@ -61,24 +66,24 @@ const COLUMNS: &[Column<Row>] = &[
     column("TO", |row| row.to.to_string()),
 ];
 
-async fn change(client: &Client, target: &str, (port, remove): (PortArg, bool)) -> Result<()> {
+async fn change(client: &Client, target: &str, (port, remove): (PortArg, bool), dry_run: bool) -> Result<u8> {
     let path = format!("{}/{}/publish", path::CONTAINERS, path::segment(target));
     let body = serde_json::json!({"port": port.0, "remove": remove});
-    client.send::<_, Changed>(Method::POST, &path, &body).await.map(drop)
+    super::change(client, (Method::POST, &path), &body, dry_run).await
 }
 
 /// `roost publish`.
-pub async fn publish(client: &Client, args: PublishArgs) -> Result<()> {
+pub async fn publish(client: &Client, args: PublishArgs) -> Result<u8> {
     match (&args.target, args.port) {
-        (Some(target), Some(port)) if !args.list => change(client, target, (port, false)).await,
-        _ if args.list => list(client, &args.output).await,
+        (Some(target), Some(port)) if !args.list => change(client, target, (port, false), args.change.dry_run).await,
+        _ if args.list => list(client, &args.output).await.map(|()| 0),
         _ => Err(Error::usage("say which container and port: roost pub c1 8080:80")),
     }
 }
 
 /// `roost unpublish`.
-pub async fn unpublish(client: &Client, args: UnpublishArgs) -> Result<()> {
-    change(client, &args.target, (args.port, true)).await
+pub async fn unpublish(client: &Client, args: UnpublishArgs) -> Result<u8> {
+    change(client, &args.target, (args.port, true), args.change.dry_run).await
 }
 
 async fn list(client: &Client, args: &ListArgs) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Servers: listed, drained, changed, removed.
 
 use crate::{
-    args::ChangeArgs,
+    args::{ChangeArgs, TryArgs},
     output::{self, Column, Format, ListArgs, column, or_dash, wide},
     ports::PairArg,
     progress::{self, Standing},
@@ -64,6 +64,8 @@ pub struct SetArgs {
     /// Labels
     #[arg(required = true, value_name = "KEY=VALUE")]
     pub labels: Vec<PairArg>,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Set the addresses of a server's containers
@@ -74,6 +76,8 @@ pub struct SetSubnetArgs {
     /// [server] subnet; without a server, the one this is typed on
     #[arg(required = true, num_args = 1..=2)]
     pub words: Vec<String>,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 /// Remove a server from the cluster
@@ -86,6 +90,8 @@ pub struct DeleteArgs {
     /// Also when it has containers
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 fn state(server: &ServerView) -> String {
@@ -127,17 +133,17 @@ fn one(name: &Name) -> String {
 }
 
 /// Runs a server command.
-pub async fn run(client: &Client, command: ServerCommand) -> Result<()> {
+pub async fn run(client: &Client, command: ServerCommand) -> Result<u8> {
     match command {
-        ServerCommand::List(args) => list(client, &args).await,
-        ServerCommand::Show(args) => output::one(client.get::<ServerView>(&one(&args.name)).await?, &[], args.output),
+        ServerCommand::List(args) => list(client, &args).await.map(|()| 0),
+        ServerCommand::Show(args) => output::one(client.get::<ServerView>(&one(&args.name)).await?, &[], args.output).map(|()| 0),
         ServerCommand::Drain(args) => drain(client, args).await,
         ServerCommand::Undrain(args) => undrain(client, args).await,
         ServerCommand::Set(args) => set(client, args).await,
         ServerCommand::SetSubnet(args) => set_subnet(client, args).await,
         ServerCommand::Delete(args) => {
             let path = format!("{}?force={}", one(&args.name), args.force);
-            client.send::<(), Changed>(Method::DELETE, &path, &()).await.map(drop)
+            super::change(client, (Method::DELETE, &path), &(), args.change.dry_run).await
         }
     }
 }
@@ -154,14 +160,14 @@ async fn list(client: &Client, args: &ListArgs) -> Result<()> {
     Ok(())
 }
 
-async fn drain(client: &Client, args: DrainArgs) -> Result<()> {
+async fn drain(client: &Client, args: DrainArgs) -> Result<u8> {
+    let order = format!("{}/drain", one(&args.name));
     if args.change.dry_run {
-        client.get::<ServerView>(&one(&args.name)).await?;
-        return output::print(&format!("drain server {}\n", args.name));
+        return super::try_out(client, (Method::POST, &order), &()).await;
     }
-    client.send::<(), Changed>(Method::POST, &format!("{}/drain", one(&args.name)), &()).await?;
+    client.send::<(), Changed>(Method::POST, &order, &()).await?;
     if args.change.detach {
-        return Ok(());
+        return Ok(0);
     }
     let name = args.name.clone();
     let empty = move |all: &Vec<ContainerView>| {
@@ -178,27 +184,23 @@ async fn drain(client: &Client, args: DrainArgs) -> Result<()> {
     if stays > 0 {
         say::note(&format!("  {stays} containers of no job stay on it"));
     }
-    Ok(())
+    Ok(0)
 }
 
-async fn undrain(client: &Client, args: DrainArgs) -> Result<()> {
-    if args.change.dry_run {
-        client.get::<ServerView>(&one(&args.name)).await?;
-        return output::print(&format!("undrain server {}\n", args.name));
-    }
-    client.send::<(), Changed>(Method::POST, &format!("{}/undrain", one(&args.name)), &()).await.map(drop)
+async fn undrain(client: &Client, args: DrainArgs) -> Result<u8> {
+    super::change(client, (Method::POST, &format!("{}/undrain", one(&args.name))), &(), args.change.dry_run).await
 }
 
-async fn set(client: &Client, args: SetArgs) -> Result<()> {
+async fn set(client: &Client, args: SetArgs) -> Result<u8> {
     let labels: BTreeMap<_, _> = args
         .labels
         .iter()
         .map(|PairArg(key, value)| (key.clone(), Some(value.clone()).filter(|value| !value.is_empty())))
         .collect();
-    client.send::<_, Changed>(Method::PATCH, &one(&args.name), &serde_json::json!({ "labels": labels })).await.map(drop)
+    super::change(client, (Method::PATCH, &one(&args.name)), &serde_json::json!({ "labels": labels }), args.change.dry_run).await
 }
 
-async fn set_subnet(client: &Client, args: SetSubnetArgs) -> Result<()> {
+async fn set_subnet(client: &Client, args: SetSubnetArgs) -> Result<u8> {
     let (name, subnet) = match args.words.as_slice() {
         [name, subnet] => (Name::parse("server", name)?, subnet),
         [subnet] => (this_server(client).await?, subnet),
@@ -207,7 +209,7 @@ async fn set_subnet(client: &Client, args: SetSubnetArgs) -> Result<()> {
     if !subnet.contains('/') {
         return Err(Error::usage(format!("{subnet:?} is not a subnet: write an address and a prefix, as in 10.0.4.0/24")));
     }
-    client.send::<_, Changed>(Method::PATCH, &one(&name), &serde_json::json!({ "subnet": subnet })).await.map(drop)
+    super::change(client, (Method::PATCH, &one(&name)), &serde_json::json!({ "subnet": subnet }), args.change.dry_run).await
 }
 
 /// The server whose host name is this machine's, else the only one there is.

@@ -1,10 +1,10 @@
 //! Join tokens.
 
-use crate::output::{self, Column, ListArgs, column};
-use api::{
-    Result, Span, path,
-    view::{Changed, Token},
+use crate::{
+    args::TryArgs,
+    output::{self, Column, ListArgs, column},
 };
+use api::{Result, Span, path, view::Token};
 use clap::{Args, Subcommand};
 use http::Method;
 use wire::client::Client;
@@ -22,6 +22,8 @@ pub enum TokenCommand {
     Revoke {
         /// As in the list
         id: String,
+        #[command(flatten)]
+        change: TryArgs,
     },
 }
 
@@ -36,6 +38,8 @@ pub struct CreateArgs {
     /// How many servers may use it
     #[arg(long, default_value_t = 1)]
     pub uses: u32,
+    #[command(flatten)]
+    pub change: TryArgs,
 }
 
 const COLUMNS: &[Column<Token>] = &[
@@ -45,17 +49,18 @@ const COLUMNS: &[Column<Token>] = &[
 ];
 
 /// Runs a token command.
-pub async fn run(client: &Client, command: TokenCommand) -> Result<()> {
+pub async fn run(client: &Client, command: TokenCommand) -> Result<u8> {
     match command {
+        TokenCommand::Create(args) if args.change.dry_run => super::would(&format!("make a token for {} servers", args.uses)),
         TokenCommand::Create(args) => {
             let grant = serde_json::json!({"valid": args.valid, "uses": args.uses});
             let token: Token = client.send(Method::POST, path::TOKENS, &grant).await?;
-            output::print(&(token.token.unwrap_or_default() + "\n"))
+            output::print(&(token.token.unwrap_or_default() + "\n")).map(|()| 0)
         }
-        TokenCommand::List(args) => output::list(client.get::<Vec<Token>>(path::TOKENS).await?, COLUMNS, &args),
-        TokenCommand::Revoke { id } => {
+        TokenCommand::List(args) => output::list(client.get::<Vec<Token>>(path::TOKENS).await?, COLUMNS, &args).map(|()| 0),
+        TokenCommand::Revoke { id, change } => {
             let path = format!("{}/{}", path::TOKENS, path::segment(&id));
-            client.send::<(), Changed>(Method::DELETE, &path, &()).await.map(drop)
+            super::change(client, (Method::DELETE, &path), &(), change.dry_run).await
         }
     }
 }

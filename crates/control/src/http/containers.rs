@@ -3,7 +3,7 @@
 use super::{
     Answer,
     watch::{Watching, watch},
-    write::{Decision, change},
+    write::{Decision, Trying, change},
 };
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
@@ -27,10 +27,10 @@ pub fn routes() -> Router<Control> {
     Router::new()
         .route(path::CONTAINERS, get(list).post(create))
         .route(&one, get(show).delete(remove))
-        .route(&verb("start"), post(|s, p| power(s, p, Power::On)))
-        .route(&verb("stop"), post(|s, p| power(s, p, Power::Off)))
-        .route(&verb("freeze"), post(|s, p| power(s, p, Power::Frozen)))
-        .route(&verb("unfreeze"), post(|s, p| power(s, p, Power::On)))
+        .route(&verb("start"), post(|s, p, q| power(s, p, (q, Power::On))))
+        .route(&verb("stop"), post(|s, p, q| power(s, p, (q, Power::Off))))
+        .route(&verb("freeze"), post(|s, p, q| power(s, p, (q, Power::Frozen))))
+        .route(&verb("unfreeze"), post(|s, p, q| power(s, p, (q, Power::On))))
         .route(&verb("restart"), post(restart))
         .route(&verb("rename"), post(rename))
         .route(&verb("publish"), post(publish))
@@ -102,11 +102,11 @@ fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
 async fn update(
     control: &Control,
     target: &str,
-    what: &str,
+    (what, trying): (&str, Trying),
     edit: impl Fn(&mut ContainerSpec) -> api::Result<()>,
 ) -> Answer<Changed> {
     let target: Target = target.parse()?;
-    let changed = change(control, false, |world| {
+    let changed = change(control, trying.dry_run, |world| {
         let spec = lone(world, &target)?;
         let mut fresh = spec.as_ref().clone();
         edit(&mut fresh)?;
@@ -118,14 +118,23 @@ async fn update(
     Ok(Json(changed.await?))
 }
 
-async fn power(State(control): State<Control>, Path(target): Path<String>, power: Power) -> Answer<Changed> {
+async fn power(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    (Query(trying), power): (Query<Trying>, Power),
+) -> Answer<Changed> {
     // A container whose program ended by itself is wanted on already; starting it again is a restart.
     let world = control.world.now();
     let parsed: Target = target.parse()?;
     let ended = find_view(&world.snapshot, &parsed).is_ok_and(|view| {
         matches!(view.phase, Some(api::report::Phase::Exited | api::report::Phase::Failed | api::report::Phase::BackOff))
     });
-    update(&control, &target, "change", |spec| {
+    let what = match power {
+        Power::On => "start",
+        Power::Off => "stop",
+        Power::Frozen => "freeze",
+    };
+    update(&control, &target, (what, trying), |spec| {
         if power == Power::On && spec.power == Power::On && ended {
             spec.restarts += 1;
         }
@@ -135,8 +144,8 @@ async fn power(State(control): State<Control>, Path(target): Path<String>, power
     .await
 }
 
-async fn restart(State(control): State<Control>, Path(target): Path<String>) -> Answer<Changed> {
-    update(&control, &target, "restart", |spec| {
+async fn restart(State(control): State<Control>, Path(target): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {
+    update(&control, &target, ("restart", trying), |spec| {
         spec.power = Power::On;
         spec.restarts += 1;
         Ok(())
@@ -149,9 +158,14 @@ struct Renaming {
     to: Name,
 }
 
-async fn rename(State(control): State<Control>, Path(target): Path<String>, Body(request): Body<Renaming>) -> Answer<Changed> {
+async fn rename(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    Query(trying): Query<Trying>,
+    Body(request): Body<Renaming>,
+) -> Answer<Changed> {
     let target: Target = target.parse()?;
-    let changed = change(&control, false, |world| {
+    let changed = change(&control, trying.dry_run, |world| {
         let spec = lone(world, &target)?;
         admit::container::free(&world.snapshot, &request.to)?;
         let fresh = ContainerSpec { name: request.to.clone(), ..spec.as_ref().clone() };
@@ -177,10 +191,16 @@ struct Publishing {
     remove: bool,
 }
 
-async fn publish(State(control): State<Control>, Path(target): Path<String>, Body(request): Body<Publishing>) -> Answer<Changed> {
+async fn publish(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    Query(trying): Query<Trying>,
+    Body(request): Body<Publishing>,
+) -> Answer<Changed> {
     let snapshot = control.world.now().snapshot;
     let (port, remove) = (request.port, request.remove);
-    update(&control, &target, "publish a port of", |spec| {
+    let what = if remove { "unpublish a port of" } else { "publish a port of" };
+    update(&control, &target, (what, trying), |spec| {
         let mut template = spec.template.as_ref().clone();
         if remove {
             let before = template.publish.len();
@@ -206,11 +226,13 @@ async fn publish(State(control): State<Control>, Path(target): Path<String>, Bod
 struct Removal {
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 async fn remove(State(control): State<Control>, Path(target): Path<String>, Query(query): Query<Removal>) -> Answer<Changed> {
     let target: Target = target.parse()?;
-    let changed = change(&control, false, |world| {
+    let changed = change(&control, query.dry_run, |world| {
         let spec = lone(world, &target)?;
         let running = find_view(&world.snapshot, &target).is_ok_and(|view| view.phase == Some(api::report::Phase::Running));
         if running && !query.force {

@@ -2,7 +2,7 @@
 
 use super::{
     Answer,
-    write::{Decision, change},
+    write::{Decision, Trying, change},
 };
 use crate::{Control, admit, agents::explain, proxy};
 use api::{
@@ -121,10 +121,10 @@ async fn write(control: &Control, image: ImageRecord) -> ImageProgress {
     }
 }
 
-async fn remove(State(control): State<Control>, Path(name): Path<String>) -> Answer<Changed> {
+async fn remove(State(control): State<Control>, Path(name): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {
     let snapshot = control.world.now().snapshot;
     let record = admit::image::find(&snapshot, &name)?.clone();
-    let changed = change(&control, false, |world| {
+    let changed = change(&control, trying.dry_run, |world| {
         admit::image::find(&world.snapshot, &name)?;
         if let Some(user) = user(&world.snapshot, &record) {
             return Err(Error::conflict(format!("image {} is used by {user}", record.name)));
@@ -132,7 +132,9 @@ async fn remove(State(control): State<Control>, Path(name): Path<String>) -> Ans
         Ok(Decision::saying(format!("delete image {}", record.name)).delete(world, format!("{}{}", key::IMAGES, record.name)))
     });
     let changed = changed.await?;
-    forget(&control, &record.digest).await;
+    if !trying.dry_run {
+        forget(&control, &record.digest).await;
+    }
     Ok(Json(changed))
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Answer,
     watch::{Watching, watch},
-    write::{Decision, change},
+    write::{Decision, Trying, change},
 };
 use crate::{Control, admit, view};
 use api::{
@@ -107,8 +107,8 @@ async fn upgrade(State(control): State<Control>, Path(name): Path<Name>, Body(re
     Ok(Json(changed.await?))
 }
 
-async fn delete(State(control): State<Control>, Path(name): Path<Name>) -> Answer<Changed> {
-    let changed = change(&control, false, |world| {
+async fn delete(State(control): State<Control>, Path(name): Path<Name>, Query(trying): Query<Trying>) -> Answer<Changed> {
+    let changed = change(&control, trying.dry_run, |world| {
         find(&world.snapshot, &name)?;
         Ok(Decision::saying(format!("delete job {name}")).delete(world, key::of(key::JOBS, &name)))
     });

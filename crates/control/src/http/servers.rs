@@ -3,7 +3,7 @@
 use super::{
     Answer, advertised,
     watch::{Watching, watch},
-    write::{Decision, change},
+    write::{Decision, Trying, change},
 };
 use crate::{
     Control,
@@ -19,7 +19,7 @@ use api::{
     view::{Changed, JoinAnswer, JoinRequest, ServerView, Token},
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{ConnectInfo, Path, Query, State},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
@@ -43,8 +43,8 @@ pub fn routes() -> Router<Control> {
         .route(&format!("{}/{{id}}", path::TOKENS), delete(revoke_token))
         .route(path::SERVERS, get(list))
         .route(&one, get(show).patch(set).delete(remove))
-        .route(&format!("{one}/drain"), post(|s, p| drain(s, p, true)))
-        .route(&format!("{one}/undrain"), post(|s, p| drain(s, p, false)))
+        .route(&format!("{one}/drain"), post(|s, p, q| drain(s, p, (q, true))))
+        .route(&format!("{one}/undrain"), post(|s, p, q| drain(s, p, (q, false))))
 }
 
 async fn list(State(control): State<Control>, Query(query): Query<Watching>) -> Response {
@@ -63,8 +63,12 @@ async fn show(State(control): State<Control>, Path(name): Path<Name>) -> Answer<
     Ok(Json(view::server(&snapshot, spec)))
 }
 
-async fn drain(State(control): State<Control>, Path(name): Path<Name>, draining: bool) -> Answer<Changed> {
-    let changed = change(&control, false, |world| {
+async fn drain(
+    State(control): State<Control>,
+    Path(name): Path<Name>,
+    (Query(trying), draining): (Query<Trying>, bool),
+) -> Answer<Changed> {
+    let changed = change(&control, trying.dry_run, |world| {
         let spec = world.snapshot.servers.get(&name).ok_or_else(|| no_server(&world.snapshot, &name))?;
         if spec.draining == draining {
             return Ok(Decision::unchanged(format!("server {name} needs no change")));
@@ -84,8 +88,13 @@ struct Settings {
     subnet: Option<ipnet::Ipv4Net>,
 }
 
-async fn set(State(control): State<Control>, Path(name): Path<Name>, Body(settings): Body<Settings>) -> Answer<Changed> {
-    let changed = change(&control, false, |world| {
+async fn set(
+    State(control): State<Control>,
+    Path(name): Path<Name>,
+    Query(trying): Query<Trying>,
+    Body(settings): Body<Settings>,
+) -> Answer<Changed> {
+    let changed = change(&control, trying.dry_run, |world| {
         let snapshot = &world.snapshot;
         let spec = snapshot.servers.get(&name).ok_or_else(|| no_server(snapshot, &name))?;
         let mut fresh = spec.as_ref().clone();
@@ -135,10 +144,12 @@ fn free_subnet(snapshot: &api::Snapshot, name: &Name, subnet: ipnet::Ipv4Net) ->
 struct Removal {
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 async fn remove(State(control): State<Control>, Path(name): Path<Name>, Query(query): Query<Removal>) -> Answer<Changed> {
-    let changed = change(&control, false, |world| {
+    let changed = change(&control, query.dry_run, |world| {
         let snapshot = &world.snapshot;
         let spec = snapshot.servers.get(&name).ok_or_else(|| no_server(snapshot, &name))?;
         if spec.manager {
@@ -163,8 +174,8 @@ async fn make_token(State(control): State<Control>, Body(grant): Body<Grant>) ->
     Ok(Json(tokens::grant(&*control.store, &grant, way).await?))
 }
 
-async fn revoke_token(State(control): State<Control>, Path(id): Path<String>) -> Answer<Changed> {
-    let changed = change(&control, false, |world| {
+async fn revoke_token(State(control): State<Control>, Path(id): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {
+    let changed = change(&control, trying.dry_run, |world| {
         let key = tokens::find(world, &id)?;
         Ok(Decision::saying(format!("revoke token {id}")).delete(world, key))
     });
@@ -173,11 +184,12 @@ async fn revoke_token(State(control): State<Control>, Path(id): Path<String>) ->
 
 async fn join(
     State(control): State<Control>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     Body(request): Body<JoinRequest>,
 ) -> Answer<JoinAnswer> {
     tokens::spend(&control.world.now(), &request.secret)?;
-    let address = request.address.unwrap_or_else(|| peer.ip().to_canonical());
+    let peer = peer.map(|Extension(ConnectInfo(peer))| peer.ip().to_canonical());
+    let address = request.address.or(peer).ok_or_else(|| Error::usage("a server joins over the network, or says its address"))?;
     let subject = Subject::Server(request.name.clone());
     let valid = Duration::from_secs(CERTIFICATE_DAYS * 24 * 3600);
     let certificate = control.authority.sign(&request.csr, &subject, valid, &[address])?;

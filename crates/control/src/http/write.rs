@@ -6,7 +6,7 @@ use crate::{
     world::World,
 };
 use api::{Error, Result, view::Changed};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::{Commit, Guard, StoreError, Write};
 
@@ -15,6 +15,14 @@ const TRIES: usize = 20;
 
 /// Longest wait for the world to follow the store before a change is thought over again.
 const MIRROR_LAG: Duration = Duration::from_millis(200);
+
+/// Query of every change whose request has no place for it.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Trying {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
 
 /// What a decision comes to.
 #[derive(Default)]
