@@ -146,7 +146,8 @@ roost_remove() {
 roost_upgrade() {
     local began
     roost addjob tiny 20 --name bench -p 8080:80 --health-http 80/ -e VERSION=1 -- sh -c "$SERVE" 2>/dev/null
-    roost sandbox enter --name "$SANDBOX" outside -- curl --silent --output /dev/null --max-time 5 --rate 100/s \
+    # The program itself and not the function, which would be a shell of its own that is killed instead of it.
+    "$ROOST" sandbox enter --name "$SANDBOX" outside -- curl --silent --output /dev/null --max-time 5 --rate 100/s \
         --header 'Connection: close' --write-out '%{stderr}%{http_code} %{errormsg}\n' 'http://10.200.0.1:8080/?[1-60000]' 2>>"$work/load" &
     load=$!
     sleep 0.5
@@ -156,6 +157,7 @@ roost_upgrade() {
     echo $(($(now) - began))
     sleep 0.5
     kill "$load" || die "the client had ended: $(tail -n 1 "$work/load")"
+    wait "$load" || true
     load=''
 }
 # All 20 of the new revision serve, and nothing is left of the old one.
@@ -189,7 +191,7 @@ docker_up() {
         bash -c '"$@" & wait' bash dockerd --host "$DOCKER_HOST" --data-root "$work/docker" --exec-root "$work/exec" \
         --pidfile "$work/docker.pid" --cgroup-parent "/$GROUP" --log-level error >"$work/dockerd.log" 2>&1 &
     docker_init=$!
-    await 60 "dockerd ($(tail -n 3 "$work/dockerd.log"))" docker_answers
+    await 60 "dockerd" docker_answers
     docker swarm init --advertise-addr 10.199.0.1 >/dev/null
     docker import "$work/tiny.tar" tiny >/dev/null
     docker_first=$(awk '{ print $1 }' "/proc/$docker_init/task/$docker_init/children")
@@ -301,6 +303,7 @@ report() {
     ours=$(median <"$work/roost.upgrade") theirs=$(median <"$work/docker.upgrade")
     row "rolling upgrade of 20 (median of $UPGRADES), s" "$(seconds "$ours")" "$(seconds "$theirs")" "$(ratio "$ours" "$theirs")" "ratio 5 or more"
     row "  requests lost, of $(wc -l <"$work/load")" "$(grep -cv '^200 ' "$work/load" || true)" - - "0"
+    grep -v '^200 ' "$work/load" | sort | uniq -c >&2 || true
     ours=$(median <"$work/roost.start") theirs=$(median <"$work/docker.start")
     row "request to first instruction (of $STARTS), ms" "$(awk "BEGIN { printf \"%.1f\", $ours / 1e3 }")" \
         "$(awk "BEGIN { printf \"%.1f\", $theirs / 1e3 }")" "$(ratio "$ours" "$theirs")" "under 40 ms"

@@ -126,7 +126,8 @@ ask_port() {
 start_load() {
     local server
     for server in 1 2 3; do
-        inside outside -- curl --silent --output /dev/null --max-time 5 --rate 200/s --header 'Connection: close' \
+        # The program itself and not the function, which would be a shell of its own that is killed instead of it.
+        "$ROOST" sandbox enter --name "$SANDBOX" outside -- curl --silent --output /dev/null --max-time 5 --rate 200/s --header 'Connection: close' \
             --write-out '%{stderr}%{http_code} %{errormsg}\n' "http://10.200.0.$server:8080/?[1-60000]" 2>"$work/load.$server" &
         loads+=($!)
     done
