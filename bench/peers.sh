@@ -3,7 +3,8 @@
 # upgrade of 20, one container to its first instruction, and memory. Prints a table; leaves nothing behind, also when it fails.
 #
 # Roost runs as a sandbox of one server, so in namespaces of its own; Docker in namespaces of its own as well, with a bridge and no
-# way out. Both get the same image, run the same commands, and are asked the same way (their HTTP API, every 20 ms).
+# way out. Both get the same image and run the same commands. `roost addjob` comes back when all instances run; `docker service
+# create` would wait 5 s longer to see whether they stay, so it is told not to wait, and its API is asked every 20 ms.
 #
 # ROOST=<path> uses that binary (a release build, or the figures mean nothing). ROUNDS, UPGRADES, STARTS: how often each is measured.
 # Needs root, the packages of packages.txt and of bench/packages.txt.
@@ -133,9 +134,9 @@ roost_empty() { roost_api containers | jq -e 'length == 0' >/dev/null; }
 roost_place() {
     local began
     began=$(now)
-    roost addjob tiny "$1" --name bench --stop-timeout 1s --detach -- sleep 1000000 2>/dev/null
-    await 300 "$1 instances by Roost" roost_runs bench "$1"
+    roost addjob tiny "$1" --name bench --stop-timeout 1s -- sleep 1000000 2>/dev/null
     echo $(($(now) - began))
+    roost_runs bench "$1" || die "Roost said that $1 instances run, and they do not"
 }
 roost_remove() {
     roost deljob bench --detach 2>/dev/null

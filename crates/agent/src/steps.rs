@@ -18,9 +18,9 @@ use api::{
 use driver::runtime::PodState;
 use std::time::Duration;
 
-/// Shortest drain: by then names and routes everywhere have followed (an assignment arrives in milliseconds, and
-/// resolvers ask again within this).
-pub const DRAIN_MIN: Duration = Duration::from_millis(500);
+/// Shortest drain: by then names and routes everywhere have followed. A resolver may hold an answer for a second (the TTL that the DNS
+/// server gives), and the new names need a moment to get there.
+pub const DRAIN_MIN: Duration = Duration::from_millis(1_500);
 /// A drained pod must have had no connection for so long.
 pub const DRAIN_QUIET: Duration = Duration::from_millis(300);
 /// Time between two looks at a drained pod's connections.

@@ -264,7 +264,7 @@ async fn a_drain_waits_for_its_connections_then_stops_and_is_kept_until_it_is_no
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_takes_at_least_its_minimum_and_at_most_its_time_out() {
-    for (connections, least, most) in [(0, 500, 700), (9, 2_000, 2_200)] {
+    for (connections, least, most) in [(0, 1_500, 1_700), (9, 2_000, 2_200)] {
         let bed = Bed::new();
         let agent = bed.agent().await;
         let short = |told: &mut Assignment| template(told, |t| t.drain_timeout = Span::seconds(2));

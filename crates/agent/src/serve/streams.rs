@@ -30,6 +30,8 @@ use wire::{
 
 /// After a command ended, so long may others that it left behind still write before its exit code is sent.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long a client that has been told the end is listened to, until it goes by itself.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// The output somebody is attached to is looked at this often.
 const ATTACHED: Duration = Duration::from_millis(20);
@@ -90,6 +92,8 @@ async fn converse(stream: Upgraded, running: Running, terminal: bool) {
             () = &mut output => ended.await,
         };
         finish(&writer, code.map_err(|error| Error::failed(error.message))).await;
+        // A socket closed with something unread is reset, and then the last frames are lost on their way over a slow network.
+        tokio::time::sleep(LINGER).await;
     };
     tokio::select! {
         () = work => {}

@@ -197,7 +197,7 @@ fn a_drain_waits_for_connections_within_its_bounds() {
     assert_eq!(drain(10_000, None), Step::Look);
     assert_eq!(drain(10_000, Some((50, 50, 50))), Step::Wait(millis(50)));
     assert_eq!(drain(10_000, Some((450, 450, 100))), Step::Look);
-    assert_eq!(drain(10_000, Some((500, 500, 0))), stop);
+    assert_eq!(drain(10_000, Some((1_500, 500, 0))), stop);
     assert_eq!(drain(10_000, Some((5_000, 200, 0))), Step::Wait(millis(100)));
     assert_eq!(drain(10_000, Some((5_000, 300, 0))), stop);
     assert_eq!(drain(10_000, Some((9_950, 0, 0))), Step::Wait(millis(50)));
