@@ -10,7 +10,6 @@ ROOST=$(realpath "${ROOST:-$(dirname "$0")/../target/x86_64-unknown-linux-gnu/re
 SANDBOX=demo
 export ROOST_SOCKET=/var/lib/roost-sandbox/$SANDBOX/s1/run/roost/api.sock
 work=$(mktemp -d)
-touch "$work/networks"
 loads=()
 began=$EPOCHREALTIME
 
@@ -44,20 +43,14 @@ run() {
 
 # --- cleaning up -----------------------------------------------------------------------------------------------------------
 
-# What there is of the sandbox on this machine, a line each: its files, mounts, processes, control groups, and the network
-# namespaces that $work/networks names. Nothing when it is gone.
+# What there is of the sandbox on this machine, a line each: its files, mounts (in any process's eyes), processes and control groups.
+# Nothing when it is gone; its namespaces, links and rules go with the last process and mount.
 traces() {
     ls -d "/var/lib/roost-sandbox/$SANDBOX" 2>/dev/null || true
     grep -hsF "/roost-sandbox/$SANDBOX/" /proc/[0-9]*/mounts | sort -u || true
-    grep -lsE "/roost-sandbox/$SANDBOX(/|\$)" /proc/[0-9]*/cgroup || true
+    # What has ended and only waits for the machine's first process to take notice does not count.
+    grep -lsE "/roost-sandbox/$SANDBOX(/|\$)" /proc/[0-9]*/cgroup | sed 's/cgroup$/status/' | xargs -r grep -LsE '^State:\s+[ZX]' || true
     find /sys/fs/cgroup -type d -path "*/roost-sandbox/$SANDBOX*" -print 2>/dev/null || true
-    lsns --noheadings --type net --output NS,COMMAND | grep -F -f "$work/networks" || true
-}
-
-# The network namespaces of the servers and of what is outside of them, as numbers.
-networks() {
-    local member
-    for member in s1 s2 s3 outside; do inside "$member" -- readlink /proc/self/ns/net | tr -cd '0-9\n'; done
 }
 
 clean_up() {
@@ -83,8 +76,7 @@ start_cluster() {
     before=$(traces)
     [[ -z $before ]] || fail "something of an earlier demo is still there: $before"
     run roost sandbox up --name "$SANDBOX" --servers 3
-    networks >"$work/networks"
-    [[ $(sort -u "$work/networks" | wc -l) == 4 && -n $(traces) ]] || fail "the sandbox is not where it is looked for"
+    (($(traces | wc -l) > 4)) || fail "the sandbox is not where it is looked for"
     run roost server list
 }
 
@@ -104,7 +96,8 @@ add_job() {
 ask_names() {
     local addresses subnets
     title "Found by name, on three subnets"
-    addresses=$(run roost sandbox enter --name "$SANDBOX" s1 -- dig +short @10.0.1.1 web.internal | tee /dev/stderr | grep -E '^[0-9.]+$' | sort -u)
+    run roost sandbox enter --name "$SANDBOX" s1 -- dig +short @10.0.1.1 web.internal | tee "$work/names"
+    addresses=$(grep -E '^[0-9.]+$' "$work/names" | sort -u)
     subnets=$(cut -d. -f1-3 <<<"$addresses" | sort -u)
     saw "$(wc -l <<<"$addresses") addresses on $(wc -l <<<"$subnets") subnets"
     [[ $(wc -l <<<"$addresses") == 6 && $(wc -l <<<"$subnets") == 3 ]] || fail "6 addresses on 3 subnets were wanted"
@@ -196,7 +189,7 @@ remove_all() {
     run roost sandbox down --name "$SANDBOX"
     left=$(traces)
     [[ -z $left ]] || fail "something is left: $left"
-    saw "no process, network namespace, mount, control group or file of it is left"
+    saw "no process, mount, control group or file of it is left"
 }
 
 start_cluster
