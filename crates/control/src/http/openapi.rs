@@ -48,6 +48,7 @@ const OPERATIONS: &[(&str, &str, &str, &str, &str)] = &[
     ("post", "/v1/images/pull", "Pull from a registry", "PullRequest", "ndjson ImageProgress"),
     ("post", "/v1/images/bootstrap", "Make a base system from packages", "BootstrapRequest", "ndjson ImageProgress"),
     ("get", "/v1/events", "What happened", "", "[Event]"),
+    ("get", "/v1/settled", "Wait until names and routes of now are everywhere", "", "Settled"),
     ("get", "/v1/why/{target}", "Why something is as it is", "", "Why"),
     ("get", "/metrics", "Prometheus metrics", "", "text"),
     ("post", "/v1/agent/hello", "An agent says what its server has", "ServerFacts", "Changed"),
