@@ -1,6 +1,9 @@
-//! Wrong files with the sentences they get, and laws.
+//! The catalogue as it is compiled in, wrong files with the sentences they get, requests, searches, and laws.
 
+mod compiled;
 mod laws;
+mod requests;
+mod searches;
 mod wrong;
 
 use crate::{Catalogue, DatabaseAccess, Engine};
