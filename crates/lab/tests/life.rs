@@ -165,7 +165,7 @@ fn stats_and_top_see_the_whole_cluster() {
 #[test]
 fn a_bare_name_is_found_and_a_doubtful_one_is_not_guessed() {
     let lab = Lab::with_tiny(2);
-    lab.ok(&["run", "-d", "--stop-timeout", "300ms", "s2:only", "tiny", "--", "/bin/sleep", "600"]);
+    lab.ok(&["run", "-d", "s2:only", "tiny", "--", "/bin/sleep", "600"]);
     assert_eq!(lab.typed_on("s1", &["exec", "only", "--", "/bin/hostname"]).run().must(0).text(), "only");
     let out = lab.refused(&["exec", "s1:only", "--", "/bin/true"], 3);
     assert!(out.stderr.contains("only"), "{out}");
