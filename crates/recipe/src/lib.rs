@@ -5,11 +5,14 @@
 
 pub mod error;
 pub mod expand;
+pub mod glob;
+mod ignore;
 mod kind;
 mod path;
 mod suggest;
 pub mod text;
 
 pub use error::{Error, Place, Problem};
+pub use ignore::Ignore;
 pub use kind::Kind;
 pub use text::heredoc::Heredoc;
