@@ -3,16 +3,29 @@
 //! *Invariant:* nothing here opens a file, a socket or a clock. Text and options go in, values come out; the executor does
 //! what the values say. What a Dockerfile means is what Docker's reference says.
 
+mod dockerfile;
+mod duration;
 pub mod error;
 pub mod expand;
 pub mod glob;
 mod ignore;
+pub mod instruction;
 mod kind;
+mod mode;
+mod mount;
+mod parse;
 mod path;
+mod port;
+mod signal;
 mod suggest;
-pub mod text;
+mod text;
 
+pub use dockerfile::{Dockerfile, Section, parse};
 pub use error::{Error, Place, Problem};
 pub use ignore::Ignore;
+pub use instruction::Instruction;
 pub use kind::Kind;
+pub use mode::Mode;
+pub use mount::Sharing;
+pub use parse::from::Opening;
 pub use text::heredoc::Heredoc;
