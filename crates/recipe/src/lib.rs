@@ -20,6 +20,7 @@ mod path;
 mod plan;
 mod platform;
 mod port;
+mod print;
 mod signal;
 mod state;
 mod suggest;
