@@ -3,7 +3,7 @@
 use super::{
     Answer,
     watch::{Watching, watch},
-    write::{Decision, Trying, change},
+    write::{Decision, Removal, Trying, change},
 };
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use wire::server::{ApiError, Body};
@@ -153,8 +154,10 @@ async fn restart(State(control): State<Control>, Path(target): Path<String>, Que
     .await
 }
 
-#[derive(Deserialize)]
-struct Renaming {
+/// Give a container another name.
+#[derive(Deserialize, JsonSchema)]
+pub struct Renaming {
+    /// The new name.
     to: Name,
 }
 
@@ -184,9 +187,12 @@ async fn rename(
     Ok(Json(changed.await?))
 }
 
-#[derive(Deserialize)]
-struct Publishing {
+/// Publish a port of a container, or publish it no longer.
+#[derive(Deserialize, JsonSchema)]
+pub struct Publishing {
+    /// The port.
     port: api::spec::PublishedPort,
+    /// Publish it no longer.
     #[serde(default)]
     remove: bool,
 }
@@ -220,14 +226,6 @@ async fn publish(
         Ok(())
     })
     .await
-}
-
-#[derive(Deserialize)]
-struct Removal {
-    #[serde(default)]
-    force: bool,
-    #[serde(default)]
-    dry_run: bool,
 }
 
 async fn remove(State(control): State<Control>, Path(target): Path<String>, Query(query): Query<Removal>) -> Answer<Changed> {
