@@ -17,13 +17,16 @@ RELEASE := $(TARGET_DIR)/$(TRIPLE)/release/roost
 STEP := .ci/step
 
 .DEFAULT_GOAL := help
-.PHONY: help packages build test demo bench install uninstall fmt clean
+.PHONY: help packages vm build test demo bench install uninstall fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 packages: ## Install what packages.txt lists and is missing
 	@.ci/packages packages.txt
+
+vm: packages ## Fetch the parts of the virtual machine that some tests run in
+	@.ci/vm $(TARGET_DIR)/vm
 
 # The binary runs on any server of the same architecture, whatever is installed there: everything is linked into it.
 build: packages ## Build the static release binary
@@ -33,7 +36,7 @@ build: packages ## Build the static release binary
 
 # Cheapest first. Clippy shares nothing with the build, for it stops at metadata. The build makes the binary that black-box tests
 # run, and in the same go the tests, so that nothing is compiled twice with other features.
-test: packages ## Check everything: formatting, tidy, clippy, unit tests, black-box tests
+test: packages vm ## Check everything: formatting, tidy, clippy, unit tests, black-box tests
 	@$(STEP) "formatting" cargo fmt --all --check
 	@$(STEP) "tidy" cargo xtask tidy
 	@$(STEP) "clippy" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings

@@ -18,9 +18,17 @@ pub async fn run(inner: Arc<Inner>) -> Result<(), String> {
 }
 
 async fn look(inner: Arc<Inner>) -> Outcome {
-    let Some(wanted) = wanted(&inner) else { return Outcome::Settled };
-    match ensure(&inner, wanted).await {
-        Ok(()) => Outcome::Settled,
+    let Some((generation, wanted)) = wanted(&inner) else { return Outcome::Settled };
+    let done = match wanted {
+        Some(wanted) => ensure(&inner, wanted).await,
+        None => Ok(()),
+    };
+    match done {
+        Ok(()) => {
+            inner.lock().current = generation;
+            inner.dirty.wake();
+            Outcome::Settled
+        }
         Err(why) => {
             tracing::warn!(why, "network");
             inner.problem("network", Some(format!("network: {why}")));
@@ -29,12 +37,13 @@ async fn look(inner: Arc<Inner>) -> Outcome {
     }
 }
 
-/// What has to be made: nothing when it is what was made lately.
-fn wanted(inner: &Inner) -> Option<Dataplane> {
+/// The generation this server is told of, and what has to be made for it: nothing when it is what was made lately.
+fn wanted(inner: &Inner) -> Option<(u64, Option<Dataplane>)> {
     let state = inner.lock();
-    let wanted = dataplane::dataplane(state.told.as_ref()?);
+    let told = state.told.as_ref()?;
+    let wanted = dataplane::dataplane(told);
     let fresh = |(made, at): &(Dataplane, Instant)| *made == wanted && base::env::timer().saturating_duration_since(*at) < VERIFY;
-    (!state.applied.as_ref().is_some_and(fresh)).then_some(wanted)
+    Some((told.generation, (!state.applied.as_ref().is_some_and(fresh)).then_some(wanted)))
 }
 
 async fn ensure(inner: &Arc<Inner>, wanted: Dataplane) -> Result<(), String> {

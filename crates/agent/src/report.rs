@@ -13,6 +13,7 @@ pub fn report(server: &Name, state: &State, now: Instant) -> Report {
     Report {
         server: server.clone(),
         generation: state.told.as_ref().map_or(0, |told| told.generation),
+        applied: state.current,
         instances: present.map(|(id, pod)| (*id, instance(state, *id, pod, now))).collect(),
         images: state.images.keys().cloned().collect(),
         usage: state.usage.clone(),

@@ -47,6 +47,8 @@ pub struct State {
     pub images: LocalImages,
     /// The network that was last made, and when.
     pub applied: Option<(Dataplane, Instant)>,
+    /// Generation that the network and the names are those of.
+    pub current: u64,
     /// What is wrong outside any pod, by where.
     pub problems: BTreeMap<&'static str, String>,
     /// Use of the server when last looked.
@@ -352,6 +354,7 @@ impl State {
             pause: pod.restart_at.filter(|at| *at > now).map(|at| at - now),
             failures: pod.failures,
             drain: pod.draining(now),
+            replaced: self.told.as_ref().is_some_and(|told| told.replaced),
         }
     }
 

@@ -25,6 +25,9 @@ pub const DRAIN_MIN: Duration = Duration::from_millis(1_500);
 pub const DRAIN_QUIET: Duration = Duration::from_millis(300);
 /// Time between two looks at a drained pod's connections.
 pub const DRAIN_LOOK: Duration = Duration::from_millis(100);
+/// Longest grace of a job's instance that was replaced while its server was lost. Its clients went to the replacement, and within
+/// ten seconds of coming back a server shall run nothing that runs elsewhere: this leaves five to notice it.
+pub const REPLACED_GRACE: Span = Span::seconds(5);
 /// Starts in a row that a job's instance may lose before it counts as failed, and the planner replaces it.
 pub const JOB_TRIES: u32 = 3;
 
@@ -38,14 +41,19 @@ pub struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// An instance of a job, by the slash in its name, which container names cannot have.
+    /// An instance of a job.
     pub fn is_job(&self) -> bool {
-        self.pod.display.contains('/')
+        is_job(&self.pod.display)
     }
 
     fn restart(&self) -> Restart {
         self.template.containers.first().map_or(Restart::No, |first| first.restart)
     }
+}
+
+/// Whether this is the name of a job's instance: by the slash, which container names cannot have.
+fn is_job(display: &str) -> bool {
+    display.contains('/')
 }
 
 /// What is known of a pod here.
@@ -68,6 +76,8 @@ pub struct Seen<'a> {
     pub failures: u32,
     /// Its drain, once begun.
     pub drain: Option<Drain>,
+    /// This server was lost, and what it is not told of any more was replaced meanwhile.
+    pub replaced: bool,
 }
 
 /// Namespace and link of a pod.
@@ -128,6 +138,7 @@ pub enum Step {
 /// The next step.
 pub fn next(told: Option<Told<'_>>, seen: &Seen<'_>) -> Step {
     match told {
+        None if seen.replaced && is_job(&seen.record.display) => leave(seen, seen.record.grace.min(REPLACED_GRACE)),
         None => leave(seen, seen.record.grace),
         Some(told) => match told.pod.wanted {
             Wanted::Stop => leave(seen, told.template.stop_grace),

@@ -68,6 +68,7 @@ pub fn pod(display: &str, host: u8) -> PodAssignment {
 
 pub fn assignment(generation: u64) -> Assignment {
     Assignment {
+        replaced: false,
         generation,
         server: name("s1"),
         network: NetworkAssignment {

@@ -24,6 +24,9 @@ pub struct Assignment {
     pub network: NetworkAssignment,
     /// Every pod that shall exist here. Any other of ours is stopped and removed.
     pub pods: BTreeMap<InstanceId, PodAssignment>,
+    /// This server was lost: what runs here and is not in `pods` was replaced meanwhile, and has no time to lose with its end.
+    #[serde(default)]
+    pub replaced: bool,
     /// Templates the pods refer to, by digest, so that a hundred instances carry one.
     pub templates: BTreeMap<String, Arc<PodTemplate>>,
     /// What the DNS server answers.

@@ -19,6 +19,7 @@
 //! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/events?follow=&after=` | → NDJSON of `event::Event` |
 //! | `GET /v1/why/{what}` | → `view::Why` |
+//! | `GET /v1/settled` | → `view::Settled`, once every living server has the names and routes of now |
 //! | `GET /v1/agent/assignment?generation=` | (agents) → NDJSON of `assignment::Assignment` |
 //! | `POST /v1/agent/report` | (agents) `report::Report` |
 //!
@@ -69,6 +70,8 @@ pub const EVENTS: &str = "/v1/events";
 pub const STATS: &str = "/v1/stats";
 /// Explanations.
 pub const WHY: &str = "/v1/why";
+/// Waits until what is known now has arrived everywhere.
+pub const SETTLED: &str = "/v1/settled";
 /// An agent's assignment.
 pub const AGENT_ASSIGNMENT: &str = "/v1/agent/assignment";
 /// What an agent says when it comes: `server::ServerFacts`.

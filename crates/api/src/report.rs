@@ -15,6 +15,9 @@ pub struct Report {
     pub server: Name,
     /// Generation of the assignment that this report answers to: everything in it has been begun.
     pub generation: u64,
+    /// Generation whose names and routes this server lives by: the latest that the kernel and the DNS server have.
+    #[serde(default)]
+    pub applied: u64,
     /// Every instance present on the server, also those being removed. What is absent is gone.
     pub instances: BTreeMap<InstanceId, InstanceReport>,
     /// Image manifests whose content is here, by digest.

@@ -8,8 +8,8 @@ use crate::{
     server::{Liveness, ServerSpec},
     spec::{ClusterSpec, ContainerSpec, JobSpec},
 };
-use imbl::OrdMap;
-use std::sync::Arc;
+use imbl::{OrdMap, OrdSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The cluster as the control plane knows it, at one revision of the store, with the latest reports beside it.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub reports: OrdMap<Name, Arc<Report>>,
     /// Soft state: whether each server is there.
     pub liveness: OrdMap<Name, Liveness>,
+    /// Soft state: servers that were lost and have not reported since that they run nothing but what is planned for them.
+    pub strays: OrdSet<Name>,
 }
 
 impl Snapshot {
@@ -57,6 +59,13 @@ impl Snapshot {
     /// Does this instance answer, on a server that is there?
     pub fn serves(&self, placement: &Placement) -> bool {
         self.liveness(&placement.server) != Liveness::Lost && self.report_of(placement).is_some_and(InstanceReport::serves)
+    }
+
+    /// Does a server run something that is not planned for it, as far as it has said?
+    pub fn runs_strays(&self, server: &Name) -> bool {
+        let Some(report) = self.reports.get(server) else { return true };
+        let planned: BTreeSet<_> = self.placements().filter(|(_, p)| p.server == *server).map(|(_, p)| p.id).collect();
+        report.instances.keys().any(|id| !planned.contains(id))
     }
 
     /// Every placement of the plan, jobs first.

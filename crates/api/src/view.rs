@@ -269,6 +269,13 @@ pub struct StatsView {
     pub at: Timestamp,
 }
 
+/// Whether names and routes have arrived everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Settled {
+    /// Living servers that do not have them yet. Waited for in vain, for as long as a server may be slow.
+    pub behind: Vec<Name>,
+}
+
 /// Why something is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {

@@ -1,10 +1,10 @@
 //! Waiting until a change is true, with progress on standard error.
 
 use api::{
-    Error, Kind, Result,
+    Error, Kind, Name, Result, path,
     plan::{RolloutState, Wanted},
     report::{Health, Phase},
-    view::{ContainerView, JobView},
+    view::{ContainerView, JobView, Settled},
 };
 use http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -86,6 +86,19 @@ where
     };
     let took = line.end();
     outcome.map(|view| (view, took))
+}
+
+/// Waits until names and routes follow what has become true, so that the next command finds it there. A server that is slow to
+/// follow is named; it fails nothing, for the change itself is true.
+pub async fn settled(client: &Client) {
+    match client.get::<Settled>(path::SETTLED).await {
+        Ok(Settled { behind }) if behind.is_empty() => {}
+        Ok(Settled { behind }) => {
+            let names: Vec<&str> = behind.iter().map(Name::as_str).collect();
+            crate::say::note(&format!("  {} has not followed yet with names and ports", names.join(", ")));
+        }
+        Err(error) => crate::say::note(&format!("  whether names and ports have followed is not known: {error}")),
+    }
 }
 
 /// It took too long; where it stands is part of why.

@@ -15,6 +15,7 @@ mod mirror;
 mod proxy;
 mod reconcile;
 mod session;
+mod settled;
 mod tokens;
 mod view;
 mod world;
@@ -49,6 +50,7 @@ pub(crate) struct Control {
     pub events: Arc<events::Events>,
     pub agents: Arc<agents::Agents>,
     pub beats: Arc<liveness::Beats>,
+    pub cuts: Arc<settled::Cuts>,
     pub authority: Arc<Authority>,
     pub server: api::Name,
     pub leader: leader::Leader,
@@ -83,6 +85,7 @@ pub async fn run(options: Options, store: Arc<dyn Store>, scope: Scope) -> Resul
         events: Arc::default(),
         agents: Arc::new(agents),
         beats: Arc::default(),
+        cuts: Arc::default(),
         authority: Arc::new(options.authority),
         server: options.server,
         leader,

@@ -1,6 +1,6 @@
 //! Server sessions: what each connected agent is told, whole and numbered, whenever it changes.
 
-use crate::{Control, world::World};
+use crate::{Control, settled::Cut, world::World};
 use api::{Name, assignment::Assignment};
 use futures_util::{Stream, stream};
 use std::{sync::Arc, time::Duration};
@@ -41,10 +41,11 @@ impl Session {
                 Some(last) => {
                     fresh.generation = last.generation;
                     if fresh != *last {
-                        return Some(self.number(fresh));
+                        return Some(self.number(fresh, &world));
                     }
+                    self.control.cuts.note(&self.server, Cut { world: world.sequence, generation: last.generation });
                 }
-                None => return Some(self.number(fresh)),
+                None => return Some(self.number(fresh, &world)),
             }
             match tokio::time::timeout(REPEAT, self.worlds.changed()).await {
                 Ok(Ok(())) => {}
@@ -61,8 +62,9 @@ impl Session {
         let _ = tokio::time::timeout(plan::liveness::START_GRACE.duration(), informed).await;
     }
 
-    fn number(&mut self, mut fresh: Assignment) -> Assignment {
+    fn number(&mut self, mut fresh: Assignment, world: &World) -> Assignment {
         fresh.generation = self.control.leader.generation();
+        self.control.cuts.note(&self.server, Cut { world: world.sequence, generation: fresh.generation });
         self.last = Some(fresh.clone());
         fresh
     }

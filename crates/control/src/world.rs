@@ -25,6 +25,8 @@ pub struct World {
     pub next_server: u16,
     /// Join tokens by key, as stored.
     pub tokens: OrdMap<String, Arc<[u8]>>,
+    /// Counts the changes of this process's world: a later world has a greater one.
+    pub sequence: u64,
     names: Arc<OnceLock<Arc<NameTable>>>,
 }
 
@@ -32,6 +34,11 @@ impl World {
     /// What DNS answers in this world; computed once.
     pub fn names(&self) -> Arc<NameTable> {
         Arc::clone(self.names.get_or_init(|| Arc::new(plan::names(&self.snapshot))))
+    }
+
+    fn changed(&mut self) {
+        self.names = Arc::default();
+        self.sequence += 1;
     }
 
     /// A guard that a key is as it is in this world.
@@ -117,7 +124,7 @@ impl Shared {
         let mut out = None;
         self.0.send_modify(|world| {
             out = Some(change(world));
-            world.names = Arc::default();
+            world.changed();
         });
         match out {
             Some(out) => out,
@@ -133,8 +140,12 @@ impl Shared {
             if old.as_deref() == Some(&report) {
                 return false;
             }
-            world.snapshot.reports.insert(report.server.clone(), Arc::new(report));
-            world.names = Arc::default();
+            let server = report.server.clone();
+            world.snapshot.reports.insert(server.clone(), Arc::new(report));
+            if world.snapshot.strays.contains(&server) && !world.snapshot.runs_strays(&server) {
+                world.snapshot.strays.remove(&server);
+            }
+            world.changed();
             former = Some(old);
             true
         });
@@ -147,7 +158,10 @@ impl Shared {
             let changed = world.snapshot.liveness.get(server) != Some(&liveness);
             if changed {
                 world.snapshot.liveness.insert(server.clone(), liveness);
-                world.names = Arc::default();
+                if liveness == Liveness::Lost {
+                    world.snapshot.strays.insert(server.clone());
+                }
+                world.changed();
             }
             changed
         })

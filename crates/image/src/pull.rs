@@ -78,6 +78,9 @@ impl Registry {
             user_agent: concat!("roost/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
+        // The client takes the process's provider of cryptography. It is the one everything else here uses; that somebody else has
+        // installed it already is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|e| Error::request(format!("cannot set up a registry client: {e}")))?;
         handle.block_on(client.store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous));
         Ok(Self { reference, client, handle })

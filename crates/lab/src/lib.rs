@@ -23,6 +23,7 @@ mod place;
 mod processes;
 mod trace;
 mod typed;
+mod vm;
 mod wait;
 mod web;
 
@@ -32,5 +33,6 @@ pub use place::Place;
 pub use processes::{Process, start_time};
 pub use trace::Traces;
 pub use typed::{Background, Output, Typed};
+pub use vm::{INSIDE, Vm};
 pub use wait::{eventually, eventually_some};
 pub use web::{Client, Requests, Running};

@@ -1,35 +1,76 @@
 //! What a container cannot do, whoever it is inside: each try is refused by the kernel, and the server is as it was.
+//!
+//! All of it once on this machine's control groups, and once on v2 in a virtual machine with Debian's stock kernel.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use lab::{Lab, Output, Root, eventually, eventually_some};
-use std::time::Duration;
+use lab::{Lab, Output, Root, Vm, eventually, eventually_some};
+use std::{sync::OnceLock, time::Duration};
 
 /// Longer than anything takes on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// One server with a container `jail` that sleeps.
-fn jail() -> Lab {
-    let lab = Lab::with_tiny(1);
-    lab.ok(&["run", "-d", "jail", "tiny", "--", "/bin/sleep", "600"]);
-    lab
+/// One server with the image `tiny`: a test's own, or in the virtual machine, where making one takes long, one for all.
+enum Bed {
+    Own(Lab),
+    Shared(&'static Lab),
+}
+
+impl std::ops::Deref for Bed {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        match self {
+            Self::Own(lab) => lab,
+            Self::Shared(lab) => lab,
+        }
+    }
+}
+
+fn bed() -> Bed {
+    static ONE: OnceLock<Lab> = OnceLock::new();
+    match std::env::var_os(lab::INSIDE) {
+        Some(_) => Bed::Shared(ONE.get_or_init(|| Lab::with_tiny(1))),
+        None => Bed::Own(Lab::with_tiny(1)),
+    }
+}
+
+/// A container that sleeps.
+struct Jail {
+    bed: Bed,
+    name: &'static str,
+}
+
+impl std::ops::Deref for Jail {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.bed
+    }
+}
+
+/// A container of this name, with these flags.
+fn jail(name: &'static str, flags: &[&str]) -> Jail {
+    let bed = bed();
+    bed.ok(&[&["run", "-d", name, "tiny"], flags, &["--", "/bin/sleep", "600"]].concat());
+    Jail { bed, name }
 }
 
 /// A line of shell in the container, whatever comes of it.
-fn tries(lab: &Lab, script: &str) -> Output {
-    lab.roost(&["exec", "jail", "--", "/bin/sh", "-c", script])
+fn tries(jail: &Jail, script: &str) -> Output {
+    jail.roost(&["exec", jail.name, "--", "/bin/sh", "-c", script])
 }
 
 /// A line of shell in the container that must fail for this reason.
 #[track_caller]
-fn cannot(lab: &Lab, script: &str, why: &str) {
-    let out = tries(lab, script);
+fn cannot(jail: &Jail, script: &str, why: &str) {
+    let out = tries(jail, script);
     assert!(out.code != 0 && out.stderr.contains(why), "{why:?} was expected\n{out}");
 }
 
 #[test]
 fn no_other_processes_are_seen_or_reached() {
-    let lab = jail();
+    let lab = jail("seen", &[]);
     let ps = tries(&lab, "ps -o pid,args").must(0);
     let seen: Vec<&str> = ps.stdout.lines().skip(1).map(str::trim).collect();
     assert!(seen.len() <= 3 && seen[0] == "1 /bin/sleep 600", "{ps}");
@@ -48,7 +89,7 @@ fn no_other_processes_are_seen_or_reached() {
 
 #[test]
 fn nothing_is_mounted_or_unmounted() {
-    let lab = jail();
+    let lab = jail("mounts", &[]);
     for script in ["mount -t tmpfs none /tmp", "mount -o bind /bin /srv", "mount -o remount,rw /proc/sys"] {
         cannot(&lab, script, "permission denied");
     }
@@ -63,16 +104,17 @@ fn nothing_is_mounted_or_unmounted() {
         cannot(&lab, &format!("mknod /tmp/node {node}"), "Operation not permitted");
     }
     let devices = tries(&lab, "ls /dev").must(0);
+    // `core` and `kcore` are links to `/proc/kcore`, which is hidden.
     let known = [
-        "console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
-        "zero",
+        "console", "core", "fd", "full", "kcore", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
+        "tty", "urandom", "zero",
     ];
     assert!(devices.stdout.lines().all(|name| known.contains(&name)), "{devices}");
 }
 
 #[test]
 fn the_kernel_takes_no_orders() {
-    let lab = jail();
+    let lab = jail("orders", &[]);
     cannot(&lab, "echo junk > /tmp/x.ko; /bin/busybox insmod /tmp/x.ko", "Operation not permitted");
     cannot(&lab, "/bin/busybox rmmod overlay", "Operation not permitted");
     cannot(&lab, "hostname other", "Operation not permitted");
@@ -91,7 +133,7 @@ fn the_kernel_takes_no_orders() {
 
 #[test]
 fn sysctls_cannot_be_written() {
-    let lab = jail();
+    let lab = jail("sysctls", &[]);
     let all = [
         "kernel/panic",
         "kernel/core_pattern",
@@ -116,6 +158,8 @@ fn sysctls_cannot_be_written() {
         "/proc/irq/default_smp_affinity",
         "/sys/kernel/mm/ksm/run",
         "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/cgroup.procs",
     ] {
         assert!(tries(&lab, &format!("echo 1 > {path}")).code != 0, "{path}");
     }
@@ -128,7 +172,7 @@ fn sysctls_cannot_be_written() {
 
 #[test]
 fn capabilities_are_few_and_cannot_grow() {
-    let lab = jail();
+    let lab = jail("capable", &[]);
     let status = tries(&lab, "cat /proc/self/status").must(0);
     let field = |name: &str| {
         let line = status.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -185,7 +229,7 @@ fn the_control_plane_is_out_of_reach() {
 
 #[test]
 fn a_mount_of_the_server_s_own_state_is_the_only_way_to_it() {
-    let lab = jail();
+    let lab = jail("below", &[]);
     // The root file system of the container is all there is above it.
     let out = tries(&lab, "cd /; cd ../../..; ls").must(0);
     let mut expected: Vec<&str> = vec!["bin", "dev", "etc", "proc", "srv", "sys", "tmp", "www"];
@@ -199,7 +243,7 @@ fn a_mount_of_the_server_s_own_state_is_the_only_way_to_it() {
 
 #[test]
 fn memory_ends_at_the_limit() {
-    let lab = Lab::with_tiny(1);
+    let lab = bed();
     let greedy = ["--", "/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
     let out = lab.roost(&[&["run", "greedy", "tiny", "--memory", "16M"], &greedy[..]].concat()).must(137);
     let sentence = "killed for want of memory: it reached its limit of 16M";
@@ -213,8 +257,7 @@ fn memory_ends_at_the_limit() {
 
 #[test]
 fn a_command_beside_counts_against_the_limits_as_well() {
-    let lab = Lab::with_tiny(1);
-    lab.ok(&["run", "-d", "jail", "tiny", "--memory", "16M", "--pids", "8", "--", "/bin/sleep", "600"]);
+    let lab = jail("beside", &["--memory", "16M", "--pids", "8"]);
     let out = tries(&lab, "dd if=/dev/zero of=/dev/null bs=64M count=1");
     assert!(out.code != 0, "{out}");
     cannot(&lab, "for n in 1 2 3 4 5 6 7 8 9; do sleep 5 & done", "can't fork");
@@ -222,7 +265,7 @@ fn a_command_beside_counts_against_the_limits_as_well() {
 
 #[test]
 fn processes_end_at_the_limit() {
-    let lab = Lab::with_tiny(1);
+    let lab = bed();
     let script = "for n in $(seq 20); do sleep 60 & done; echo all";
     let out = lab.roost(&["run", "many", "tiny", "--pids", "8", "--", "/bin/sh", "-c", script]);
     assert!(out.code != 0 && out.stderr.contains("can't fork") && !out.stdout.contains("all"), "{out}");
@@ -240,7 +283,7 @@ fn used(lab: &Lab, name: &str) -> Option<(u64, u64)> {
 
 #[test]
 fn processor_time_is_rationed() {
-    let lab = Lab::with_tiny(1);
+    let lab = bed();
     let busy = ["--", "/bin/sh", "-c", "while :; do :; done"];
     lab.ok(&[&["run", "-d", "busy", "tiny", "--cpu", "0.2"], &busy[..]].concat());
     let (before, began) = eventually_some(SOON, "its use is known", || used(&lab, "busy"));
@@ -255,14 +298,31 @@ fn processor_time_is_rationed() {
 
 #[test]
 fn the_disk_of_others_is_not_written() {
-    let lab = Lab::up(1);
-    lab.import("tiny", Root::tiny().file("etc/marker", "from the image\n"));
+    let lab = bed();
+    lab.import("marked", Root::tiny().file("etc/marker", "from the image\n"));
     for name in ["one", "two"] {
-        lab.ok(&["run", "-d", name, "tiny", "--", "/bin/sleep", "600"]);
+        lab.ok(&["run", "-d", name, "marked", "--", "/bin/sleep", "600"]);
     }
     let sh = |name: &str, script: &str| lab.roost(&["exec", name, "--", "/bin/sh", "-c", script]);
     sh("one", "echo changed > /etc/marker; rm /bin/httpd; echo x > /new").must(0);
     assert_eq!(sh("two", "cat /etc/marker; ls /bin/httpd; ls /new").stdout, "from the image\n/bin/httpd\n");
-    lab.ok(&["run", "-d", "--read-only", "fixed", "tiny", "--", "/bin/sleep", "600"]);
+    lab.ok(&["run", "-d", "--read-only", "fixed", "marked", "--", "/bin/sleep", "600"]);
     assert!(sh("fixed", "echo x > /new").stderr.contains("Read-only file system"));
+}
+
+#[test]
+fn all_of_it_holds_on_cgroups_v2_as_well() {
+    if std::env::var_os(lab::INSIDE).is_some() {
+        // In there this very test says where it is, for the one outside.
+        assert_eq!(bed().server_views()[0].spec.facts.cgroups, "v2");
+        println!("in there the control groups are v2");
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let out = Vm::new().run(&[own.as_os_str(), "--test-threads=2".as_ref(), "--show-output".as_ref()]).must(0);
+    assert!(out.stdout.contains("in there the control groups are v2"), "{out}");
+    let here = std::process::Command::new(own).arg("--list").output().unwrap();
+    let listed = String::from_utf8(here.stdout).unwrap().lines().filter(|line| line.ends_with(": test")).count();
+    assert!(out.stdout.contains(&format!("test result: ok. {listed} passed; 0 failed; 0 ignored")), "{out}");
+    eprintln!("{listed} tests on cgroups v2 in {:?}", out.took);
 }

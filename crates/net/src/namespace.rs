@@ -15,6 +15,7 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
+    sync::OnceLock,
     thread,
 };
 
@@ -34,7 +35,11 @@ pub struct Namespace {
 const SOCKET_BUCKETS: &str = "16384";
 
 /// A namespace that others are made from: only there is it said how large their tables are.
-pub struct Mother(Option<File>);
+pub struct Mother {
+    file: Option<File>,
+    /// The directory that holds namespaces has been seen to be a mount of its own.
+    held: OnceLock<()>,
+}
 
 impl Mother {
     /// Makes one. A kernel before 6.1 has no such setting; then pods share the machine's table.
@@ -43,9 +48,10 @@ impl Mother {
         on_own_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
             if fs::write("/proc/sys/net/ipv4/tcp_child_ehash_entries", SOCKET_BUCKETS).is_err() {
-                return Ok(Self(None));
+                return Ok(Self { file: None, held: OnceLock::new() });
             }
-            File::open("/proc/thread-self/ns/net").map(|file| Self(Some(file))).map_err(failed)
+            let file = File::open("/proc/thread-self/ns/net").map_err(failed)?;
+            Ok(Self { file: Some(file), held: OnceLock::new() })
         })
     }
 }
@@ -75,12 +81,13 @@ pub fn open(path: &Path) -> Result<Option<File>> {
 /// Makes a namespace and holds it at `path`.
 fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
     let failed = |e: io::Error| Error::kernel(format!("make a network namespace at {}", path.display()), e);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
+    if let Some(directory) = path.parent().filter(|_| mother.held.get().is_none()) {
+        fs::create_dir_all(directory).and_then(|()| hold(directory)).map_err(failed)?;
+        let _ = mother.held.set(());
     }
     File::create(path).map_err(failed)?;
     let made = on_own_thread(|| {
-        if let Some(mother) = &mother.0 {
+        if let Some(mother) = &mother.file {
             setns(mother, CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
         }
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
@@ -96,6 +103,18 @@ fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
         let _ = fs::remove_file(path);
     }
     made
+}
+
+/// Makes the directory a mount of its own, so that who starts a container can let go of all the namespaces in it at once: else each start
+/// reads and copies the mounts of all pods there are. One with something in it stays as it is.
+fn hold(directory: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let held = mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == directory));
+    if held || fs::read_dir(directory)?.next().is_some() {
+        return Ok(());
+    }
+    mount(Some(directory), directory, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(mount(None::<&str>, directory, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)?)
 }
 
 /// Lets go of the namespace held at `path`. Nothing there is fine.

@@ -203,7 +203,15 @@ fn all_serve(mut snapshot: Snapshot) -> Snapshot {
     }
     for (server, instances) in instances {
         let (images, problems) = (Vec::new(), Vec::new());
-        let report = Report { server: server.clone(), generation: 1, instances, images, usage: ServerUsage::default(), problems };
+        let report = Report {
+            server: server.clone(),
+            generation: 1,
+            applied: 1,
+            instances,
+            images,
+            usage: ServerUsage::default(),
+            problems,
+        };
         snapshot.reports.insert(server, Arc::new(report));
     }
     snapshot

@@ -30,7 +30,7 @@ pub fn assignment(snapshot: &Snapshot, server: &Name, names: &Arc<NameTable>) ->
         parts.add(pod, &mut digests);
     }
     let routes = Arc::new(routes::routes(snapshot, server));
-    Some(parts.finish(network(&look, cluster, spec), server, (names, routes)))
+    Some(parts.finish(snapshot, (network(&look, cluster, spec), server), (names, routes)))
 }
 
 /// The assignments of all servers, each as [`assignment`] would cut it.
@@ -48,7 +48,7 @@ pub fn assignments(snapshot: &Snapshot, names: &Arc<NameTable>) -> BTreeMap<Name
         let name = &server.spec.name;
         let routes = routes.remove(name).unwrap_or_else(|| Arc::clone(&shared));
         let parts = parts.remove(name).unwrap_or_default();
-        (name.clone(), parts.finish(network(&look, cluster, server.spec), name, (names, routes)))
+        (name.clone(), parts.finish(snapshot, (network(&look, cluster, server.spec), name), (names, routes)))
     });
     cut.collect()
 }
@@ -116,6 +116,9 @@ impl Digests {
     }
 }
 
+/// What servers are told alike.
+type Shared<'a> = (&'a Arc<NameTable>, Arc<Vec<Route>>);
+
 /// The pods of one assignment as they are gathered.
 #[derive(Default)]
 struct Parts {
@@ -143,14 +146,13 @@ impl Parts {
         self.pods.insert(pod.placement.id, assigned);
     }
 
-    fn finish(self, network: NetworkAssignment, server: &Name, told: (&Arc<NameTable>, Arc<Vec<Route>>)) -> Assignment {
-        let (names, routes) = told;
-        let server = server.clone();
+    fn finish(self, snapshot: &Snapshot, (network, told): (NetworkAssignment, &Name), (names, routes): Shared<'_>) -> Assignment {
         Assignment {
             generation: 0,
-            server,
+            server: told.clone(),
             network,
             pods: self.pods,
+            replaced: snapshot.strays.contains(told),
             templates: self.templates,
             names: Arc::clone(names),
             routes,

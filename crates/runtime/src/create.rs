@@ -76,13 +76,14 @@ impl Making<'_> {
 
     /// Makes the container and starts its program, which becomes a child of the caller's parent. Gives its process id.
     pub fn app(&self, streams: Streams) -> Result<i32, Refusal> {
+        sys::join_network(&self.order.pod.netns)?;
         rootfs::private_mounts()?;
+        rootfs::let_go_of_namespaces(&self.order.pod.netns);
         let (config, program) = self.prepare()?;
         let bundle = self.paths().bundle();
         fs::create_dir_all(&bundle).map_err(|e| Error::io("create", &bundle, e))?;
         write_file(&bundle.join("config.json"), config.to_string().as_bytes())?;
         let (verdict, told) = sys::pipe().map_err(Refusal::from)?;
-        sys::join_network(&self.order.pod.netns)?;
         let terminal = streams.terminal.as_ref().map(AsRawFd::as_raw_fd);
         let first = FirstProgram { program: Program { terminal, ..program }, verdict: told.as_raw_fd() };
         let pid = self.build(&bundle, streams, first)?;

@@ -185,6 +185,14 @@ pub fn private_mounts() -> Result<()> {
     nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(|e| Error::call("make mounts private", e))
 }
 
+/// Lets go of the namespaces of all pods that are mounted beside this one's, in our mount namespace only: what makes a container reads
+/// its mounts many times, and copies them. That they cannot be let go of costs no more than that.
+pub fn let_go_of_namespaces(netns: &Path) {
+    if let Some(directory) = netns.parent() {
+        let _ = nix::mount::umount2(directory, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
 /// Mount points at or below `directory`, deepest first.
 pub fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

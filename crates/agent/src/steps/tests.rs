@@ -52,6 +52,7 @@ fn case(change: impl FnOnce(&mut Case)) -> (Step, Phase) {
         pause: case.pause,
         failures: case.failures,
         drain: case.drain,
+        replaced: false,
     };
     let told = Told { pod: &case.pod, template: &case.template };
     (next(Some(told), &seen), phase(Some(told), &seen, true))
@@ -233,6 +234,7 @@ fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
             pause: None,
             failures: 0,
             drain: None,
+            replaced: false,
         };
         assert_eq!(phase(None, &seen, false), Phase::Stopping);
         next(None, &seen)
@@ -246,6 +248,32 @@ fn leaving_goes_backwards_and_uses_the_grace_that_is_remembered() {
     assert_eq!(tried.0, Step::Remove, "what a failed start left is not seen, but removed");
     let stop = case(|c| (c.pod.wanted, c.run) = (Wanted::Stop, Some(PodState::Running)));
     assert_eq!(stop, (Step::Stop(testing::template().stop_grace), Phase::Stopping));
+}
+
+#[test]
+fn what_was_replaced_while_its_server_was_lost_is_ended_sooner() {
+    let images = LocalImages::new();
+    let stop = |display: &str, grace: u64, replaced: bool| {
+        let record = Record { grace: Span::seconds(grace), ..Record::new(display.to_owned(), ContainerKind::App) };
+        let seen = Seen {
+            run: Some(PodState::Running),
+            exit_code: None,
+            link: Link::Ready,
+            bridge: true,
+            images: &images,
+            record: &record,
+            pause: None,
+            failures: 0,
+            drain: None,
+            replaced,
+        };
+        next(None, &seen)
+    };
+    assert_eq!(stop("web/3", 10, true), Step::Stop(REPLACED_GRACE));
+    assert_eq!(stop("web/3", 1, true), Step::Stop(Span::seconds(1)));
+    assert_eq!(stop("web/3", 10, false), Step::Stop(Span::seconds(10)));
+    // A lone container is never replaced: it was removed by somebody, and is stopped as it asked to be.
+    assert_eq!(stop("db", 10, true), Step::Stop(Span::seconds(10)));
 }
 
 /// A pod of values, on which every step works at once.
@@ -275,6 +303,7 @@ impl Model {
             pause: None,
             failures: 0,
             drain: self.drain,
+            replaced: false,
         };
         next(self.pod.as_ref().map(|pod| Told { pod, template: &self.template }), &seen)
     }

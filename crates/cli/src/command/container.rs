@@ -340,6 +340,7 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<u8> {
     let begun = if args.detach { progress::running } else { started };
     let (view, _) = progress::follow(client, &watch, (name.as_str(), args.timeout.duration()), begun).await?;
     if args.detach {
+        progress::settled(client).await;
         if let Some(view) = view {
             announce(client, &view).await;
         }
@@ -448,7 +449,7 @@ impl Verb {
 
 /// `roost start` and its siblings.
 pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<u8> {
-    let mut code = 0;
+    let (mut code, mut followed) = (0, false);
     for target in &args.targets {
         let one = format!("{}/{}", path::CONTAINERS, path::segment(target));
         let before: ContainerView = client.get(&one).await?;
@@ -473,6 +474,10 @@ pub async fn power(client: &Client, args: PowerArgs, verb: Verb) -> Result<u8> {
             Verb::Freeze => waiting("freezing"),
         };
         progress::follow(client, &format!("{one}?watch=true"), (target, args.change.timeout.duration()), judge).await?;
+        followed = true;
+    }
+    if followed {
+        progress::settled(client).await;
     }
     Ok(code)
 }
@@ -529,7 +534,7 @@ pub struct RemoveArgs {
 
 /// `roost rm`.
 pub async fn remove(client: &Client, args: RemoveArgs) -> Result<u8> {
-    let mut code = 0;
+    let (mut code, mut followed) = (0, false);
     for target in &args.targets {
         let one = format!("{}/{}", path::CONTAINERS, path::segment(target));
         let view: ContainerView = client.get(&one).await?;
@@ -543,6 +548,10 @@ pub async fn remove(client: &Client, args: RemoveArgs) -> Result<u8> {
             continue;
         }
         gone(client, &view, args.change.timeout.duration()).await?;
+        followed = true;
+    }
+    if followed {
+        progress::settled(client).await;
     }
     Ok(code)
 }

@@ -293,7 +293,10 @@ async fn settle(client: &Client, name: &Name, change: &ChangeArgs) -> Result<u8>
     }
     let watch = format!("{}?watch=true", one(name));
     match progress::follow(client, &watch, (name.as_str(), change.timeout.duration()), progress::job).await? {
-        (Some(job), took) => finish(client, &job, took).await.map(|()| 0),
+        (Some(job), took) => {
+            progress::settled(client).await;
+            finish(client, &job, took).await.map(|()| 0)
+        }
         (None, _) => Err(Error::conflict(format!("job {name} was deleted meanwhile"))),
     }
 }

@@ -75,7 +75,7 @@ async fn try_out<B: serde::Serialize + Sync>(client: &Client, (method, path): (M
     dry(&client.send(method, &format!("{path}{mark}dry_run=true"), body).await?)
 }
 
-/// Makes a change that takes no time, or only says what it would do; its exit code.
+/// Makes a change that is true once names and routes have followed, or only says what it would do; its exit code.
 async fn change<B: serde::Serialize + Sync>(
     client: &Client,
     (method, path): (Method, &str),
@@ -85,7 +85,10 @@ async fn change<B: serde::Serialize + Sync>(
     if dry_run {
         return try_out(client, (method, path), body).await;
     }
-    client.send::<_, Changed>(method, path, body).await.map(|_| 0)
+    if !client.send::<_, Changed>(method, path, body).await?.unchanged {
+        crate::progress::settled(client).await;
+    }
+    Ok(0)
 }
 
 /// Says what would be done that only its doing could judge.

@@ -14,6 +14,7 @@ use api::{
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
+    http::Method,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -228,8 +229,12 @@ async fn publish(
     .await
 }
 
+/// How long a forced removal waits for the server's word that the signal was sent.
+const KILL: std::time::Duration = std::time::Duration::from_secs(2);
+
 async fn remove(State(control): State<Control>, Path(target): Path<String>, Query(query): Query<Removal>) -> Answer<Changed> {
     let target: Target = target.parse()?;
+    let before = find_view(&control.world.now().snapshot, &target).ok();
     let changed = change(&control, query.dry_run, |world| {
         let spec = lone(world, &target)?;
         let running = find_view(&world.snapshot, &target).is_ok_and(|view| view.phase == Some(api::report::Phase::Running));
@@ -239,5 +244,21 @@ async fn remove(State(control): State<Control>, Path(target): Path<String>, Quer
         }
         Ok(Decision::saying(format!("remove container {target}")).delete(world, key::of(key::CONTAINERS, &spec.name)))
     });
-    Ok(Json(changed.await?))
+    let changed = changed.await?;
+    if let Some(view) = before.filter(|_| query.force && !query.dry_run) {
+        kill(&control, &view).await;
+    }
+    Ok(Json(changed))
+}
+
+/// Who forces a removal does not wait for a program that is deaf to the request to stop. One that cannot be reached now gets that
+/// request from its agent, with its grace, as soon as that hears of the removal.
+async fn kill(control: &Control, view: &ContainerView) {
+    let (Some(id), Some(server)) = (view.id, view.server.as_ref()) else { return };
+    let snapshot = control.world.now().snapshot;
+    let Some(client) = snapshot.servers.get(server).and_then(|server| control.agents.client(server).ok()) else { return };
+    let signal = format!("{}/{id}/signal/{}", path::INSTANCES, super::streams::SIGKILL);
+    if let Err(error) = client.within(KILL).send::<(), serde::de::IgnoredAny>(Method::POST, &signal, &()).await {
+        tracing::debug!(%server, %id, %error, "kill");
+    }
 }

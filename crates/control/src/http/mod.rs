@@ -12,7 +12,10 @@ mod watch;
 mod write;
 
 use crate::Control;
-use api::{Error, path, view::Version};
+use api::{
+    Error, path,
+    view::{Settled, Version},
+};
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -51,6 +54,7 @@ fn router(control: Control) -> Router {
         .route(path::VERSION, get(version))
         .route("/v1/openapi.json", get(openapi::document))
         .route(path::METRICS, get(crate::metrics::text))
+        .route(path::SETTLED, get(settled))
         .merge(servers::routes())
         .merge(containers::routes())
         .merge(jobs::routes())
@@ -73,6 +77,10 @@ async fn version(State(control): State<Control>) -> Answer<Version> {
         cluster: cluster.name.clone(),
         domain: cluster.domain.clone(),
     }))
+}
+
+async fn settled(State(control): State<Control>) -> Json<Settled> {
+    Json(Settled { behind: crate::settled::settled(&control).await })
 }
 
 async fn unknown(request: Request) -> ApiError {

@@ -26,7 +26,7 @@ use api::{
     stream::{ArchiveQuery, ExecRequest, LogLine, LogQuery},
     view::{
         BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, PullRequest,
-        ScaleRequest, ServerView, StatsView, Token, UpgradeRequest, Version, Why,
+        ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
     },
 };
 use axum::Json;
@@ -91,6 +91,7 @@ const OPERATIONS: &[Operation] = &[
         .lines::<ImageProgress>(),
     get("/v1/events", "events", "What happened").query::<Following>().answers::<Vec<Event>>().lines::<Event>(),
     get("/v1/why/{target}", "why", "Why something is as it is").answers::<Why>(),
+    get("/v1/settled", "settled", "Wait until names and routes of now are everywhere").answers::<Settled>(),
     post("/v1/agent/hello", "agent_hello", "An agent says what its server has").takes::<ServerFacts>().answers::<Changed>(),
     get("/v1/agent/assignment", "agent_assignment", "What the asking server must be, whole, whenever it changes")
         .lines::<Assignment>(),

@@ -89,7 +89,7 @@ pub struct Kill {
 }
 
 /// Signal 9 when nothing is said, as `docker kill` does.
-const SIGKILL: i32 = 9;
+pub const SIGKILL: i32 = 9;
 
 async fn kill(
     State(control): State<Control>,

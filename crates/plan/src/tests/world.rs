@@ -364,6 +364,7 @@ impl World {
                 machine.insert(*id, report(phase, health));
             }
             let report = Report {
+                applied: 1,
                 server: server.clone(),
                 generation: 0,
                 instances: machine.clone(),

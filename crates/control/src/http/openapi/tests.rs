@@ -196,8 +196,8 @@ async fn reads(router: &Router, operation: &Operation, field: &str) -> bool {
 async fn the_table_and_the_handlers_know_the_same_queries() {
     let router = super::super::router(sample::control().await);
     let document = describe();
-    // What agents read, they read as the type that is described; and the stats are asked of agents.
-    let elsewhere = ["exec", "attach", "logs", "archive", "stats"];
+    // What agents read, they read as the type that is described; stats and what is settled are asked of agents too.
+    let elsewhere = ["exec", "attach", "logs", "archive", "stats", "settled"];
     for operation in OPERATIONS.iter().filter(|operation| !elsewhere.iter().any(|verb| operation.path.ends_with(verb))) {
         let parameters = document["paths"][operation.path][operation.method]["parameters"].as_array().unwrap();
         for field in ["watch", "follow", "force", "dry_run"] {

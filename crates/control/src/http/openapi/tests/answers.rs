@@ -7,7 +7,7 @@ use api::{
     image::ImageProgress,
     report::{InstanceStats, Report},
     stream::{ExecRequest, LogLine, LogQuery},
-    view::{ContainerRequest, JobRequest, JoinAnswer, JoinRequest, ScaleRequest, StatsView, UpgradeRequest},
+    view::{ContainerRequest, JobRequest, JoinAnswer, JoinRequest, ScaleRequest, Settled, StatsView, UpgradeRequest},
 };
 use axum::{Router, body::Body, http::Request};
 use boon::{Compiler, Schemas};
@@ -178,6 +178,7 @@ async fn what_agents_and_clients_send_is_what_is_described() {
         at: api::Timestamp(1),
     };
     described.component("StatsView", &stats);
+    written::<Settled>(&mut described, "Settled", json!({"behind": ["s2"]}));
     let facts = serde_json::to_value(&server.facts).unwrap();
     written::<JoinRequest>(&mut described, "JoinRequest", json!({"secret": "x", "name": "s3", "csr": "y", "facts": facts}));
     described.component("JoinAnswer", &JoinAnswer { server, certificate: String::new(), authority: String::new() });
