@@ -5,6 +5,7 @@ use crate::{
     plan::Wanted,
     spec::{PodTemplate, Power, Protocol},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use std::{
 };
 
 /// The full set for one server. An agent refuses an older generation, and different content under the same one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Assignment {
     /// Grows with every change; comparable only within one cluster and server.
     pub generation: u64,
@@ -35,7 +36,7 @@ pub struct Assignment {
 }
 
 /// One pod that shall exist.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PodAssignment {
     /// `web/3` or `c1`; what people see.
     pub display: String,
@@ -54,7 +55,7 @@ pub struct PodAssignment {
 }
 
 /// A server's place in the cluster's network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkAssignment {
     /// Own number.
     pub number: u16,
@@ -73,7 +74,7 @@ pub struct NetworkAssignment {
 }
 
 /// Another server.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its name.
     pub name: Name,
@@ -88,14 +89,14 @@ pub struct Peer {
 /// What DNS answers, relative to the cluster's domain: `web` → six addresses, `web-3.web` → one, `c1` → one.
 ///
 /// Only instances that serve are in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameTable {
     /// Addresses by relative lower-case name, without the domain.
     pub names: BTreeMap<String, Vec<Ipv4Addr>>,
 }
 
 /// A port of the server and the pods behind it. Connections are spread over the targets.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// Port on the server.
     pub port: u16,

@@ -1,5 +1,6 @@
 //! The one error that crosses crate and process boundaries on its way to a person.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -7,7 +8,7 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of "no" this is. Each kind has one exit code and one HTTP status, and both are part of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// It was tried and failed.
@@ -59,7 +60,7 @@ impl Kind {
 }
 
 /// An error for a person: a kind, one sentence, details in words, and what to do next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Error {
     /// Decides exit code and HTTP status.
     pub kind: Kind,

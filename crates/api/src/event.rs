@@ -1,10 +1,11 @@
 //! Events: what happened, for people (`roost events`). Never an input to a decision.
 
 use crate::quantity::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Number of the event since the control plane started, from 1.
     pub sequence: u64,
@@ -19,7 +20,7 @@ pub struct Event {
 }
 
 /// Kinds of things events are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Noun {
     /// The cluster.

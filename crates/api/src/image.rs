@@ -5,11 +5,12 @@ use crate::{
     quantity::{Bytes, Timestamp},
     spec::ContainerKind,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A name that leads to a manifest. One per name and tag, in the cluster's store; written by the API.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageRecord {
     /// Normalised reference, always with a tag: `web:latest`, `debian/bookworm:latest`, `127.0.0.1:5000/nginx:1.29`.
     pub name: String,
@@ -24,7 +25,7 @@ pub struct ImageRecord {
 }
 
 /// What an image says about how to run it (OCI image configuration, the parts we use).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageConfig {
     /// Whether it holds a system with its own init.
     #[serde(default)]
@@ -97,7 +98,7 @@ pub fn normalise(text: &str) -> Result<String> {
 }
 
 /// Progress of a long image operation: one line of NDJSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum ImageProgress {
     /// Bytes of a layer, or of the upload, that have arrived; `total` is 0 when unknown.

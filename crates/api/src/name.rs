@@ -1,14 +1,24 @@
 //! Names people type and identifiers the cluster makes.
 
 use crate::error::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 
+/// What [`Name::parse`] takes, as part of a regular expression.
+macro_rules! label {
+    () => {
+        "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    };
+}
+
 /// A DNS label: 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit (RFC 1123, section 2.1).
 ///
-/// Cheap to clone. Servers, containers, jobs, networks and every other noun a user names carry one.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Servers, containers, jobs, networks and every other noun a user names carry one.
+// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = concat!("^", label!(), "$")))]
 pub struct Name(Arc<str>);
 
 /// Longest DNS label (RFC 1035, section 2.3.4).
@@ -78,8 +88,9 @@ impl std::borrow::Borrow<str> for Name {
 /// Identifies one instance of a pod for ever: never used again, not even for the same slot. Printed as lower-case hex.
 ///
 /// Kernel objects of the instance (network namespace, link, cgroup, directory) carry it in their names.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[0-9a-f]{1,16}$"))]
 pub struct InstanceId(pub u64);
 
 impl fmt::Display for InstanceId {
@@ -115,7 +126,9 @@ impl From<InstanceId> for String {
 }
 
 /// What a user types to mean a container: `c1`, `s2:c1`, `web/3` or `s2:web/3`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = concat!("^(", label!(), ":)?", label!(), "(/[1-9][0-9]{0,9})?$")))]
 pub struct Target {
     /// The server in front of the colon, if any.
     pub server: Option<Name>,
@@ -142,6 +155,19 @@ impl FromStr for Target {
             None => (rest, None),
         };
         Ok(Self { server, name: Name::parse("container", name)?, slot })
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
     }
 }
 

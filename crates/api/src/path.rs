@@ -9,15 +9,15 @@
 //! | `POST /v1/join` | `view::JoinRequest` → `view::JoinAnswer`; a token instead of a certificate |
 //! | `GET/POST /v1/tokens`, `DELETE /v1/tokens/{id}` | `view::Token` |
 //! | `GET /v1/servers`, `GET/PATCH/DELETE /v1/servers/{name}`, `POST …/drain`, `POST …/undrain` | `view::ServerView` |
-//! | `GET/POST /v1/containers`, `GET/PATCH/DELETE /v1/containers/{target}` | `view::ContainerView` |
-//! | `POST /v1/containers/{target}/{start,stop,restart,kill,freeze,unfreeze,rename}` | |
+//! | `GET/POST /v1/containers`, `GET/DELETE /v1/containers/{target}` | `view::ContainerView` |
+//! | `POST /v1/containers/{target}/{start,stop,restart,kill,freeze,unfreeze,rename,publish}` | |
 //! | `POST /v1/containers/{target}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/containers/{target}/logs` | → NDJSON of `stream::LogLine` |
 //! | `GET/PUT /v1/containers/{target}/archive?path=` | tar |
-//! | `GET /v1/containers/{target}/stats`, `GET /v1/stats` | → `view::StatsView` |
-//! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade,rollback}` | `view::JobView` |
+//! | `GET /v1/stats` | → `view::StatsView` |
+//! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade}` | `view::JobView` |
 //! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
-//! | `GET /v1/events?follow=&from=` | → NDJSON of `event::Event` |
+//! | `GET /v1/events?follow=&after=` | → NDJSON of `event::Event` |
 //! | `GET /v1/why/{what}` | → `view::Why` |
 //! | `GET /v1/settled` | → `view::Settled`, once every living server has the names and routes of now |
 //! | `GET /v1/agent/assignment?generation=` | (agents) → NDJSON of `assignment::Assignment` |

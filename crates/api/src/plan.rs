@@ -4,6 +4,7 @@ use crate::{
     name::{InstanceId, Name},
     quantity::{Span, Timestamp},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -29,7 +30,7 @@ pub struct Placement {
 }
 
 /// What the agent shall make of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     /// Running (a lone container: whatever its spec's `power` says).
@@ -57,7 +58,7 @@ pub struct JobPlan {
 }
 
 /// A slot that could not be placed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// From 1.
     pub slot: u32,
@@ -77,7 +78,7 @@ pub struct SlotFailures {
 }
 
 /// An upgrade or rollback on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
     /// The revision it goes to.
     pub to: u32,
@@ -95,7 +96,7 @@ pub struct Rollout {
 }
 
 /// Where an upgrade stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutState {
     /// Instances are being replaced.

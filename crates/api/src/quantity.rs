@@ -1,11 +1,12 @@
 //! Quantities with units: memory, CPU, spans of time, points in time.
 
 use crate::error::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
 
-/// A number of bytes. Typed as `512M`, `2G` or `1.5G`: powers of 1024; a bare number is bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug)]
+/// A number of bytes; in JSON just that number. Typed as `512M`, `2G` or `1.5G`: powers of 1024; a bare number is bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug, JsonSchema)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
@@ -60,8 +61,8 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Processor time in thousandths of a core. Typed as cores: `0.5`, `2`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug)]
+/// Processor time in thousandths of a core; in JSON just that number. Typed as cores: `0.5`, `2`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug, JsonSchema)]
 #[serde(transparent)]
 pub struct Cpu(pub u32);
 
@@ -83,8 +84,8 @@ impl fmt::Display for Cpu {
     }
 }
 
-/// A span of time in milliseconds. Typed as `20` (seconds), `500ms`, `20s`, `5m`, `2h`, `1d`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug)]
+/// A span of time in milliseconds; in JSON just that number. Typed as `20` (seconds), `500ms`, `20s`, `5m`, `2h`, `1d`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug, JsonSchema)]
 #[serde(transparent)]
 pub struct Span(pub u64);
 
@@ -137,8 +138,9 @@ impl fmt::Display for Span {
     }
 }
 
-/// A point in time: milliseconds since 1970-01-01 UTC. Always handed in, never read here.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug)]
+/// A point in time: milliseconds since 1970-01-01 UTC; in JSON just that number.
+// Always handed in, never read here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, Debug, JsonSchema)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

@@ -4,11 +4,12 @@ use crate::{
     name::{InstanceId, Name},
     quantity::{Bytes, Timestamp},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// All an agent says about its server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Who speaks.
     pub server: Name,
@@ -31,7 +32,7 @@ pub struct Report {
 }
 
 /// What a server uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerUsage {
     /// Memory in use by everything on the machine.
     pub memory: Bytes,
@@ -42,7 +43,7 @@ pub struct ServerUsage {
 }
 
 /// One instance as its agent sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceReport {
     /// Where it stands.
     pub phase: Phase,
@@ -76,7 +77,7 @@ impl InstanceReport {
 }
 
 /// Where an instance stands on its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Known, waiting for its turn.
@@ -100,7 +101,7 @@ pub enum Phase {
 }
 
 /// Whether checks pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Not decided yet.
@@ -112,7 +113,7 @@ pub enum Health {
 }
 
 /// Use of one instance. Asked for by `stats` and `top`, never part of a report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStats {
     /// Memory charged to the pod, without reclaimable page cache.
     pub memory: Bytes,

@@ -4,6 +4,7 @@ use crate::{
     name::Name,
     quantity::{Bytes, Cpu, Timestamp},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use std::{
 };
 
 /// A server that joined. Written by the API (at join, and by `server set`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerSpec {
     /// Unique.
     pub name: Name,
@@ -46,7 +47,7 @@ impl ServerSpec {
 }
 
 /// What a server has. Read by its agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerFacts {
     /// Processor time that may be reserved.
     pub cpu: Cpu,
@@ -67,7 +68,7 @@ pub struct ServerFacts {
 }
 
 /// Whether a server is there. Decided by the control plane from heartbeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Liveness {
     /// The control plane has just started and has not heard of it yet. Nothing is decided about it.

@@ -4,11 +4,12 @@ use crate::{
     name::Name,
     quantity::{Bytes, Cpu, Span, Timestamp},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// Application (OCI) or system (LXC) container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContainerKind {
     /// One program in an OCI container.
@@ -19,7 +20,7 @@ pub enum ContainerKind {
 }
 
 /// Transport protocol of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// TCP.
@@ -30,7 +31,7 @@ pub enum Protocol {
 }
 
 /// The pod that is placed: 1..n containers that share network, IPC and volumes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PodTemplate {
     /// At least one; the first gives the pod its default health and logs.
     pub containers: Vec<ContainerTemplate>,
@@ -76,7 +77,7 @@ impl PodTemplate {
 }
 
 /// One container of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerTemplate {
     /// Unique in the pod. `main` for a pod of one.
     pub name: Name,
@@ -127,7 +128,7 @@ pub struct ContainerTemplate {
 }
 
 /// An image by the name a person typed and, once admitted, the digest of its manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ImageRef {
     /// As typed: `web`, `debian/bookworm`, `127.0.0.1:5000/nginx:1.29`.
     pub name: String,
@@ -137,7 +138,7 @@ pub struct ImageRef {
 }
 
 /// A directory or volume inside the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// Absolute path on the server, or a volume's name.
     pub source: String,
@@ -149,7 +150,7 @@ pub struct Mount {
 }
 
 /// Limits, which are also the reservation used for placement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Hard memory limit.
     #[serde(default)]
@@ -166,7 +167,7 @@ pub struct Limits {
 pub const DEFAULT_PIDS: u32 = 4096;
 
 /// How health is found out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheck {
     /// What is tried.
     pub probe: Probe,
@@ -212,7 +213,7 @@ impl HealthCheck {
 }
 
 /// What a check tries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// A command in the container; healthy when it exits 0.
@@ -232,7 +233,7 @@ pub enum Probe {
 }
 
 /// What happens when a container's program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
     /// Nothing: it stays ended.
@@ -245,7 +246,7 @@ pub enum Restart {
 }
 
 /// A port of a server that leads to a port of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedPort {
     /// Port on the server.
     pub host: u16,
@@ -257,7 +258,7 @@ pub struct PublishedPort {
 }
 
 /// A container of a user: a pod of one that keeps its name, place, address and files until it is removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerSpec {
     /// Unique among containers and jobs.
     pub name: Name,
@@ -282,7 +283,7 @@ pub struct ContainerSpec {
 }
 
 /// What state a user wants a container in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     /// Running.
@@ -294,7 +295,7 @@ pub enum Power {
 }
 
 /// Asks for N instances of a pod template.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSpec {
     /// Unique among containers and jobs.
     pub name: Name,
@@ -325,7 +326,7 @@ impl JobSpec {
 }
 
 /// A template that a job had.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobRevision {
     /// Its number.
     pub revision: u32,
@@ -336,7 +337,7 @@ pub struct JobRevision {
 }
 
 /// Where instances may and should go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlacementRules {
     /// How to choose among servers that fit.
     #[serde(default)]
@@ -359,7 +360,7 @@ pub struct PlacementRules {
 }
 
 /// How to choose among servers that fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The server with the largest free share of memory and processor, then the fewest instances.
@@ -372,7 +373,7 @@ pub enum Strategy {
 }
 
 /// How an upgrade proceeds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateRules {
     /// Wait between two batches.
     #[serde(default)]

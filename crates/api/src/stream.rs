@@ -3,6 +3,7 @@
 //! A frame is one byte of kind, four bytes of length (big endian), and so many bytes. At most [`FRAME_MAX`] bytes a frame.
 
 use crate::quantity::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Value of the HTTP `Upgrade` header.
@@ -47,7 +48,7 @@ impl FrameKind {
 }
 
 /// What to run in a container that runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecRequest {
     /// Which container of the pod; the first when absent.
     #[serde(default)]
@@ -71,8 +72,18 @@ pub struct ExecRequest {
     pub stdin: bool,
 }
 
+/// Which part of the files of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArchiveQuery {
+    /// Absolute path in the container: of what is to be packed, or of the directory to unpack into.
+    pub path: String,
+    /// Which container of the pod; the first when absent.
+    #[serde(default)]
+    pub container: Option<crate::Name>,
+}
+
 /// Which log lines to send.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogQuery {
     /// Go on with new lines until the instance is gone.
     #[serde(default)]
@@ -89,7 +100,7 @@ pub struct LogQuery {
 }
 
 /// One line of a container's output. The stored form is one JSON object a line as well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// When it was read from the container.
     #[serde(rename = "t")]

@@ -8,6 +8,7 @@ use crate::{
     server::{Liveness, ServerFacts, ServerSpec},
     spec::{ContainerKind, ContainerSpec, JobSpec, PodTemplate, PublishedPort},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -16,11 +17,11 @@ use std::{
 };
 
 /// Who answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// Of the binary.
     pub version: String,
-    /// [`crate::FORMAT_VERSION`].
+    /// Of what is stored and transmitted: [`crate::FORMAT_VERSION`].
     pub format: u32,
     /// The cluster's name.
     pub cluster: Name,
@@ -29,7 +30,7 @@ pub struct Version {
 }
 
 /// A server asks to join.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinRequest {
     /// The token a person was given (the secret part).
     pub secret: String,
@@ -49,7 +50,7 @@ pub struct JoinRequest {
 }
 
 /// It may.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinAnswer {
     /// The server as recorded.
     pub server: ServerSpec,
@@ -60,7 +61,7 @@ pub struct JoinAnswer {
 }
 
 /// A join token. The secret is shown once, when it is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// First characters of the hash of the secret.
     pub id: String,
@@ -74,7 +75,7 @@ pub struct Token {
 }
 
 /// A server in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerView {
     /// As recorded.
     #[serde(flatten)]
@@ -94,7 +95,7 @@ pub struct ServerView {
 }
 
 /// A container or instance in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerView {
     /// `web/3` or `c1`.
     pub name: String,
@@ -144,7 +145,7 @@ pub struct ContainerView {
 }
 
 /// A job in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     /// As asked for.
     #[serde(flatten)]
@@ -164,7 +165,7 @@ pub struct JobView {
 }
 
 /// Make a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerRequest {
     /// As in [`ContainerSpec`]; admission fills in digests and defaults.
     pub spec: ContainerSpec,
@@ -174,7 +175,7 @@ pub struct ContainerRequest {
 }
 
 /// Make a job. `base` may be a container, whose template is taken, or an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobRequest {
     /// A container or an image.
     pub base: String,
@@ -197,7 +198,7 @@ pub struct JobRequest {
 }
 
 /// Scale a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScaleRequest {
     /// The number, or the difference.
     pub count: i64,
@@ -213,7 +214,7 @@ pub struct ScaleRequest {
 }
 
 /// Upgrade a job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpgradeRequest {
     /// New image; the base looked at afresh when absent.
     #[serde(default)]
@@ -242,7 +243,7 @@ pub struct UpgradeRequest {
 }
 
 /// What a change answers: what was written, and at which revision, so that a watcher can begin there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// Revision of the commit; 0 for a dry run or when nothing changed.
     pub revision: u64,
@@ -253,7 +254,7 @@ pub struct Changed {
 }
 
 /// Use of one instance with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsView {
     /// `web/3` or `c1`.
     pub name: String,
@@ -269,14 +270,14 @@ pub struct StatsView {
 }
 
 /// Whether names and routes have arrived everywhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settled {
     /// Living servers that do not have them yet. Waited for in vain, for as long as a server may be slow.
     pub behind: Vec<Name>,
 }
 
 /// Why something is as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// One sentence.
     pub answer: String,
@@ -287,7 +288,7 @@ pub struct Why {
 }
 
 /// A pull from a registry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PullRequest {
     /// Reference as typed.
     pub image: String,
@@ -300,7 +301,7 @@ pub struct PullRequest {
 }
 
 /// A base system from the distribution's packages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BootstrapRequest {
     /// `debian` or `ubuntu`.
     pub distribution: String,

@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use api::{Error, Result, Timestamp, key, quantity::Span, view::Token};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{net::SocketAddr, sync::Arc};
@@ -22,7 +23,7 @@ struct Record {
 }
 
 /// What a new token allows.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// How long it is good for; a day when absent.
     #[serde(default)]

@@ -9,6 +9,7 @@ use crate::{
 use api::{
     error::{Error, Result},
     name::{InstanceId, Name},
+    stream::ArchiveQuery,
 };
 use axum::{
     Json,
@@ -20,7 +21,6 @@ use base::supervise::Scope;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use http::header;
-use serde::Deserialize;
 use std::{
     io::{self, BufWriter, Read, Write},
     sync::Arc,
@@ -31,16 +31,8 @@ use wire::server::ApiError;
 /// Bytes sent together.
 const PIECE: usize = 64 * 1024;
 
-/// Which part of which container.
-#[derive(Deserialize)]
-pub struct Where {
-    path: String,
-    #[serde(default)]
-    container: Option<Name>,
-}
-
 /// `GET …/archive?path=`
-pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Asked<Where>) -> Result<Response, ApiError> {
+pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Asked<ArchiveQuery>) -> Result<Response, ApiError> {
     let source = Scope::blocking(move || {
         Source::find(&root(&inner, id, place.container.as_ref())?, &place.path).map(|source| (inner, source))
     });
@@ -63,7 +55,7 @@ pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Ask
 pub async fn put(
     State(inner): Shared,
     Instance(id): Instance,
-    Asked(place): Asked<Where>,
+    Asked(place): Asked<ArchiveQuery>,
     body: Body,
 ) -> Result<Json<()>, ApiError> {
     let reader = reader(&inner.scope, body);

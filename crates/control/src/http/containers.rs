@@ -3,7 +3,7 @@
 use super::{
     Answer,
     watch::{Watching, watch},
-    write::{Decision, Trying, change},
+    write::{Decision, Removal, Trying, change},
 };
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use wire::server::{ApiError, Body};
@@ -154,8 +155,10 @@ async fn restart(State(control): State<Control>, Path(target): Path<String>, Que
     .await
 }
 
-#[derive(Deserialize)]
-struct Renaming {
+/// Give a container another name.
+#[derive(Deserialize, JsonSchema)]
+pub struct Renaming {
+    /// The new name.
     to: Name,
 }
 
@@ -185,9 +188,12 @@ async fn rename(
     Ok(Json(changed.await?))
 }
 
-#[derive(Deserialize)]
-struct Publishing {
+/// Publish a port of a container, or publish it no longer.
+#[derive(Deserialize, JsonSchema)]
+pub struct Publishing {
+    /// The port.
     port: api::spec::PublishedPort,
+    /// Publish it no longer.
     #[serde(default)]
     remove: bool,
 }
@@ -225,14 +231,6 @@ async fn publish(
 
 /// How long a forced removal waits for the server's word that the signal was sent.
 const KILL: std::time::Duration = std::time::Duration::from_secs(2);
-
-#[derive(Deserialize)]
-struct Removal {
-    #[serde(default)]
-    force: bool,
-    #[serde(default)]
-    dry_run: bool,
-}
 
 async fn remove(State(control): State<Control>, Path(target): Path<String>, Query(query): Query<Removal>) -> Answer<Changed> {
     let target: Target = target.parse()?;

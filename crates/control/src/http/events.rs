@@ -10,14 +10,17 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub fn routes() -> Router<Control> {
     Router::new().route(path::EVENTS, get(events)).route(&format!("{}/{{target}}", path::WHY), get(why))
 }
 
-#[derive(Deserialize)]
-struct Following {
+/// Query of the events.
+#[derive(Deserialize, JsonSchema)]
+pub struct Following {
+    /// Send NDJSON, an event a line as they come, instead of one answer.
     #[serde(default)]
     follow: bool,
     /// Only events after this number.

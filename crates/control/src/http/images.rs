@@ -21,6 +21,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
 use wire::{
@@ -46,9 +47,12 @@ async fn show(State(control): State<Control>, Path(name): Path<String>) -> Answe
     Ok(Json(admit::image::find(&snapshot, &name)?.clone()))
 }
 
-#[derive(Deserialize)]
-struct Import {
+/// Query of an import.
+#[derive(Deserialize, JsonSchema)]
+pub struct Import {
+    /// Name of the image.
     name: String,
+    /// To which server; the manager's own when absent.
     #[serde(default)]
     server: Option<Name>,
 }

@@ -19,6 +19,10 @@ use api::{
 use axum::{
     Json, Router,
     extract::{Request, State},
+    http::{
+        StatusCode,
+        header::{ALLOW, CONTENT_TYPE},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -59,6 +63,7 @@ fn router(control: Control) -> Router {
         .merge(streams::routes())
         .merge(agent::routes())
         .fallback(unknown)
+        .layer(middleware::from_fn(worded))
         .layer(middleware::from_fn(authorise))
         .with_state(control)
 }
@@ -80,6 +85,26 @@ async fn settled(State(control): State<Control>) -> Json<Settled> {
 
 async fn unknown(request: Request) -> ApiError {
     ApiError(Error::not_found(format!("there is no {} {} in this API", request.method(), request.uri().path())))
+}
+
+/// Longest refusal of axum's that is read.
+const REFUSAL_MAX: usize = 4096;
+
+/// Refusals in axum's words (a query or a name that does not fit, a method that a path has not) become errors like all others.
+async fn worded(request: Request, next: Next) -> Response {
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let (parts, body) = next.run(request).await.into_parts();
+    let json = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if json || !parts.status.is_client_error() {
+        return Response::from_parts(parts, body);
+    }
+    let text = axum::body::to_bytes(body, REFUSAL_MAX).await.unwrap_or_default();
+    let error = match parts.status {
+        StatusCode::METHOD_NOT_ALLOWED => Error::usage(format!("{asked} cannot be done: the path has other methods")),
+        _ => Error::usage(format!("the request does not fit: {}", String::from_utf8_lossy(&text))),
+    };
+    let allow = parts.headers.get(ALLOW).map(|methods| [(ALLOW, methods.clone())]);
+    (parts.status, allow, Json(error)).into_response()
 }
 
 /// Who may do what. Root on a manager's socket, servers of the cluster (root on each of them, through the tunnel) and users may

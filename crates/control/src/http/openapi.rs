@@ -1,112 +1,139 @@
-//! The API's own description (OpenAPI 3.1), made from one table.
+//! The API's own description (OpenAPI 3.1): one table of operations. What they take and give is described by the Rust types
+//! themselves, so that a type without a description does not compile and none is described twice.
 
-use api::path;
+mod operation;
+mod schemas;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    containers::{Publishing, Renaming},
+    events::Following,
+    images::Import,
+    servers::Settings,
+    streams::Kill,
+    write::{Removal, Trying},
+};
+use crate::tokens::Grant;
+use api::{
+    Name, Target,
+    assignment::Assignment,
+    event::Event,
+    image::{ImageProgress, ImageRecord},
+    path,
+    report::Report,
+    server::ServerFacts,
+    stream::{ArchiveQuery, ExecRequest, LogLine, LogQuery},
+    view::{
+        BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, PullRequest,
+        ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
+    },
+};
 use axum::Json;
+use operation::{Operation, Place, delete, get, patch, post, put};
 use serde_json::{Map, Value, json};
 
-/// Method, path, what it does, what it takes, what it answers. `ndjson` answers are streams of lines.
-const OPERATIONS: &[(&str, &str, &str, &str, &str)] = &[
-    ("get", "/v1/version", "Who answers", "", "Version"),
-    ("post", "/v1/join", "Join the cluster with a token", "JoinRequest", "JoinAnswer"),
-    ("get", "/v1/tokens", "List join tokens", "", "[Token]"),
-    ("post", "/v1/tokens", "Make a join token", "Grant", "Token"),
-    ("delete", "/v1/tokens/{id}", "Revoke a join token", "", "Changed"),
-    ("get", "/v1/servers", "List servers", "", "[ServerView]"),
-    ("get", "/v1/servers/{name}", "Show a server", "", "ServerView"),
-    ("patch", "/v1/servers/{name}", "Set labels or subnet of a server", "Settings", "Changed"),
-    ("delete", "/v1/servers/{name}", "Remove a server", "", "Changed"),
-    ("post", "/v1/servers/{name}/drain", "Move its instances away", "", "Changed"),
-    ("post", "/v1/servers/{name}/undrain", "Let it take instances again", "", "Changed"),
-    ("get", "/v1/containers", "List containers and instances", "", "[ContainerView]"),
-    ("post", "/v1/containers", "Make a container", "ContainerRequest", "Changed"),
-    ("get", "/v1/containers/{target}", "Show a container", "", "ContainerView"),
-    ("delete", "/v1/containers/{target}", "Remove a container", "", "Changed"),
-    ("post", "/v1/containers/{target}/start", "Start it", "", "Changed"),
-    ("post", "/v1/containers/{target}/stop", "Stop it", "", "Changed"),
-    ("post", "/v1/containers/{target}/restart", "Restart it", "", "Changed"),
-    ("post", "/v1/containers/{target}/freeze", "Hold its processes still", "", "Changed"),
-    ("post", "/v1/containers/{target}/unfreeze", "Let them go on", "", "Changed"),
-    ("post", "/v1/containers/{target}/rename", "Give it another name", "Renaming", "Changed"),
-    ("post", "/v1/containers/{target}/publish", "Lead a port of its server to it, or no longer", "Publishing", "Changed"),
-    ("post", "/v1/containers/{target}/kill", "Send a signal", "", "null"),
-    ("post", "/v1/containers/{target}/exec", "Run a command (upgrade to roost-stream/1)", "ExecRequest", "upgrade"),
-    ("post", "/v1/containers/{target}/attach", "Follow its output (upgrade to roost-stream/1)", "", "upgrade"),
-    ("get", "/v1/containers/{target}/logs", "Lines of output", "", "ndjson LogLine"),
-    ("get", "/v1/containers/{target}/archive", "A path inside, as tar", "", "tar"),
-    ("put", "/v1/containers/{target}/archive", "Unpack a tar inside", "tar", "null"),
-    ("get", "/v1/stats", "Use of resources of every instance", "", "[StatsView]"),
-    ("get", "/v1/jobs", "List jobs", "", "[JobView]"),
-    ("post", "/v1/jobs", "Make a job", "JobRequest", "Changed"),
-    ("get", "/v1/jobs/{name}", "Show a job", "", "JobView"),
-    ("delete", "/v1/jobs/{name}", "Delete a job", "", "Changed"),
-    ("post", "/v1/jobs/{name}/scale", "Scale a job", "ScaleRequest", "Changed"),
-    ("post", "/v1/jobs/{name}/upgrade", "Upgrade or roll back a job", "UpgradeRequest", "Changed"),
-    ("get", "/v1/images", "List images", "", "[ImageRecord]"),
-    ("get", "/v1/images/{name}", "Show an image", "", "ImageRecord"),
-    ("delete", "/v1/images/{name}", "Delete an image", "", "Changed"),
-    ("post", "/v1/images/import", "Take in an archive", "tar", "ndjson ImageProgress"),
-    ("post", "/v1/images/pull", "Pull from a registry", "PullRequest", "ndjson ImageProgress"),
-    ("post", "/v1/images/bootstrap", "Make a base system from packages", "BootstrapRequest", "ndjson ImageProgress"),
-    ("get", "/v1/events", "What happened", "", "[Event]"),
-    ("get", "/v1/settled", "Wait until names and routes of now are everywhere", "", "Settled"),
-    ("get", "/v1/why/{target}", "Why something is as it is", "", "Why"),
-    ("get", "/metrics", "Prometheus metrics", "", "text"),
-    ("post", "/v1/agent/hello", "An agent says what its server has", "ServerFacts", "Changed"),
-    ("get", "/v1/agent/assignment", "What the asking server must be, whole, whenever it changes", "", "ndjson Assignment"),
-    ("post", "/v1/agent/report", "What the asking server is", "Report", "null"),
+/// Every operation: method, path, its name in generated clients, what it does; what it takes and answers.
+const OPERATIONS: &[Operation] = &[
+    get("/v1/version", "version", "Who answers").answers::<Version>(),
+    get("/v1/openapi.json", "describe", "This description").answers::<Map<String, Value>>(),
+    get("/metrics", "metrics", "Prometheus metrics").answers_text(),
+    post("/v1/join", "join", "Join the cluster with a token").takes::<JoinRequest>().answers::<JoinAnswer>(),
+    get("/v1/tokens", "list_tokens", "List join tokens").answers::<Vec<Token>>(),
+    post("/v1/tokens", "create_token", "Make a join token").takes::<Grant>().answers::<Token>(),
+    delete("/v1/tokens/{id}", "revoke_token", "Revoke a join token").query::<Trying>().answers::<Changed>(),
+    get("/v1/servers", "list_servers", "List servers").watched::<Vec<ServerView>>(),
+    get("/v1/servers/{name}", "show_server", "Show a server").answers::<ServerView>(),
+    patch("/v1/servers/{name}", "set_server", "Set labels or subnet of a server")
+        .query::<Trying>()
+        .takes::<Settings>()
+        .answers::<Changed>(),
+    delete("/v1/servers/{name}", "remove_server", "Remove a server").query::<Removal>().answers::<Changed>(),
+    post("/v1/servers/{name}/drain", "drain_server", "Move its instances away").query::<Trying>().answers::<Changed>(),
+    post("/v1/servers/{name}/undrain", "undrain_server", "Let it take instances again").query::<Trying>().answers::<Changed>(),
+    get("/v1/containers", "list_containers", "List containers and instances").watched::<Vec<ContainerView>>(),
+    post("/v1/containers", "create_container", "Make a container").takes::<ContainerRequest>().answers::<Changed>(),
+    get("/v1/containers/{target}", "show_container", "Show a container").watched::<ContainerView>(),
+    delete("/v1/containers/{target}", "remove_container", "Remove a container").query::<Removal>().answers::<Changed>(),
+    post("/v1/containers/{target}/start", "start_container", "Start it").query::<Trying>().answers::<Changed>(),
+    post("/v1/containers/{target}/stop", "stop_container", "Stop it").query::<Trying>().answers::<Changed>(),
+    post("/v1/containers/{target}/restart", "restart_container", "Restart it").query::<Trying>().answers::<Changed>(),
+    post("/v1/containers/{target}/freeze", "freeze_container", "Hold its processes still").query::<Trying>().answers::<Changed>(),
+    post("/v1/containers/{target}/unfreeze", "unfreeze_container", "Let them go on").query::<Trying>().answers::<Changed>(),
+    post("/v1/containers/{target}/rename", "rename_container", "Give it another name")
+        .query::<Trying>()
+        .takes::<Renaming>()
+        .answers::<Changed>(),
+    post("/v1/containers/{target}/publish", "publish_port", "Lead a port of its server to it, or no longer")
+        .query::<Trying>()
+        .takes::<Publishing>()
+        .answers::<Changed>(),
+    post("/v1/containers/{target}/kill", "kill_container", "Send a signal").query::<Kill>().answers::<()>(),
+    post("/v1/containers/{target}/exec", "exec", "Run a command").takes::<ExecRequest>().upgrades(),
+    post("/v1/containers/{target}/attach", "attach", "Follow its output").may_take::<LogQuery>().upgrades(),
+    get("/v1/containers/{target}/logs", "logs", "Lines of output").query::<LogQuery>().lines::<LogLine>(),
+    get("/v1/containers/{target}/archive", "download", "A path inside, as tar").query::<ArchiveQuery>().answers_tar(),
+    put("/v1/containers/{target}/archive", "upload", "Unpack a tar inside").query::<ArchiveQuery>().takes_tar().answers::<()>(),
+    get("/v1/stats", "stats", "Use of resources of every instance").answers::<Vec<StatsView>>(),
+    get("/v1/jobs", "list_jobs", "List jobs").watched::<Vec<JobView>>(),
+    post("/v1/jobs", "create_job", "Make a job").takes::<JobRequest>().answers::<Changed>(),
+    get("/v1/jobs/{name}", "show_job", "Show a job").watched::<JobView>(),
+    delete("/v1/jobs/{name}", "delete_job", "Delete a job").query::<Trying>().answers::<Changed>(),
+    post("/v1/jobs/{name}/scale", "scale_job", "Scale a job").takes::<ScaleRequest>().answers::<Changed>(),
+    post("/v1/jobs/{name}/upgrade", "upgrade_job", "Upgrade or roll back a job").takes::<UpgradeRequest>().answers::<Changed>(),
+    get("/v1/images", "list_images", "List images").answers::<Vec<ImageRecord>>(),
+    get("/v1/images/{name}", "show_image", "Show an image").answers::<ImageRecord>(),
+    delete("/v1/images/{name}", "delete_image", "Delete an image").query::<Trying>().answers::<Changed>(),
+    post("/v1/images/import", "import_image", "Take in an archive").query::<Import>().takes_tar().lines::<ImageProgress>(),
+    post("/v1/images/pull", "pull_image", "Pull from a registry").takes::<PullRequest>().lines::<ImageProgress>(),
+    post("/v1/images/bootstrap", "bootstrap_image", "Make a base system from packages")
+        .takes::<BootstrapRequest>()
+        .lines::<ImageProgress>(),
+    get("/v1/events", "events", "What happened").query::<Following>().answers::<Vec<Event>>().lines::<Event>(),
+    get("/v1/why/{target}", "why", "Why something is as it is").answers::<Why>(),
+    get("/v1/settled", "settled", "Wait until names and routes of now are everywhere").answers::<Settled>(),
+    post("/v1/agent/hello", "agent_hello", "An agent says what its server has").takes::<ServerFacts>().answers::<Changed>(),
+    get("/v1/agent/assignment", "agent_assignment", "What the asking server must be, whole, whenever it changes")
+        .lines::<Assignment>(),
+    post("/v1/agent/report", "agent_report", "What the asking server is").takes::<Report>().answers::<()>(),
+];
+
+/// What the braces stand for in paths that begin so.
+const PLACES: &[Place] = &[
+    Place::new::<String>("/v1/tokens/{id}", "The token's id, or its first characters."),
+    Place::new::<Name>("/v1/servers/{name}", "The server."),
+    Place::new::<Target>("/v1/containers/{target}", "The container or instance. Its `/` and `:` are written `%2F` and `%3A`."),
+    Place::new::<Name>("/v1/jobs/{name}", "The job."),
+    Place::new::<String>("/v1/images/{name}", "The image, with its tag or without. `/` and `:` are written `%2F` and `%3A`."),
+    Place::new::<Target>("/v1/why/{target}", "The container, instance or job. Its `/` and `:` are written `%2F` and `%3A`."),
 ];
 
 /// `GET /v1/openapi.json`.
 pub async fn document() -> Json<Value> {
+    Json(describe())
+}
+
+fn describe() -> Value {
+    let mut generator = schemas::generator();
+    let error = generator.subschema_for::<api::Error>();
     let mut paths = Map::new();
-    for (method, route, summary, body, answer) in OPERATIONS {
-        let entry = paths.entry((*route).to_owned()).or_insert_with(|| json!({}));
-        entry[*method] = operation(route, (summary, body, answer));
+    for operation in OPERATIONS {
+        let place = PLACES.iter().find(|place| place.is_in(operation.path)).map(|place| place.describe(&mut generator));
+        let entry = paths.entry(operation.path.to_owned()).or_insert_with(|| json!({}));
+        entry[operation.method] = operation.describe(&mut generator, (place, &error));
     }
-    Json(json!({
-        "openapi": "3.1.0",
-        "info": {"title": "Roost", "version": env!("CARGO_PKG_VERSION"), "license": {"name": "Apache-2.0"}},
-        "servers": [{"url": format!("https://localhost:{}", path::MANAGER_PORT)}],
-        "paths": paths,
-        "components": {"schemas": {"Error": error_schema()}},
-    }))
-}
-
-fn operation(route: &str, (summary, body, answer): (&str, &str, &str)) -> Value {
-    let names = route.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let parameters: Vec<_> =
-        names.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
-    let (status, media) = match answer {
-        "upgrade" => ("101", "application/octet-stream"),
-        "tar" => ("200", "application/x-tar"),
-        "text" => ("200", "application/openmetrics-text"),
-        _ if answer.starts_with("ndjson") => ("200", "application/x-ndjson"),
-        _ => ("200", "application/json"),
-    };
-    let mut operation = json!({
-        "summary": summary,
-        "parameters": parameters,
-        "responses": {
-            (status): {"description": answer, "content": {(media): {}}},
-            "default": {"description": "An error", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}},
-        },
-    });
-    if !body.is_empty() {
-        let media = if body == "tar" { "application/x-tar" } else { "application/json" };
-        operation["requestBody"] = json!({"required": true, "description": body, "content": {(media): {}}});
-    }
-    operation
-}
-
-fn error_schema() -> Value {
     json!({
-        "type": "object",
-        "required": ["kind", "message"],
-        "properties": {
-            "kind": {"enum": ["failed", "usage", "not_found", "conflict", "not_allowed", "not_placed", "rolled_back", "unreachable"]},
-            "message": {"type": "string"},
-            "details": {"type": "array", "items": {"type": "string"}},
-            "hint": {"type": "string"},
+        "openapi": "3.1.0",
+        "info": {"title": "Roost", "version": env!("CARGO_PKG_VERSION"), "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "servers": [{"url": format!("https://localhost:{}", path::MANAGER_PORT), "description": "A manager."}],
+        "security": [{"certificate": []}],
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": {"certificate": {
+                "type": "mutualTLS",
+                "description": format!("A certificate of the cluster's authority. Root needs none at the socket {}.", path::SOCKET),
+            }},
         },
     })
 }

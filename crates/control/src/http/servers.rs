@@ -3,7 +3,7 @@
 use super::{
     Answer, advertised,
     watch::{Watching, watch},
-    write::{Decision, Trying, change},
+    write::{Decision, Removal, Trying, change},
 };
 use crate::{
     Control,
@@ -24,6 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -80,10 +81,13 @@ async fn drain(
     Ok(Json(changed.await?))
 }
 
-#[derive(Deserialize)]
-struct Settings {
+/// What of a server can be changed. What is absent stays.
+#[derive(Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Labels to set; one that is null is taken away.
     #[serde(default)]
     labels: BTreeMap<String, Option<String>>,
+    /// Another subnet for its containers, while it has none.
     #[serde(default)]
     subnet: Option<ipnet::Ipv4Net>,
 }
@@ -138,14 +142,6 @@ fn free_subnet(snapshot: &api::Snapshot, name: &Name, subnet: ipnet::Ipv4Net) ->
         Some(other) => Err(Error::conflict(format!("subnet {subnet} overlaps {} of server {}", other.subnet, other.name))),
         None => Ok(()),
     }
-}
-
-#[derive(Deserialize)]
-struct Removal {
-    #[serde(default)]
-    force: bool,
-    #[serde(default)]
-    dry_run: bool,
 }
 
 async fn remove(State(control): State<Control>, Path(name): Path<Name>, Query(query): Query<Removal>) -> Answer<Changed> {

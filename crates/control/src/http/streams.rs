@@ -12,6 +12,7 @@ use axum::{
     http::{Response, Uri},
     routing::{get, post},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use wire::server::ApiError;
@@ -79,8 +80,10 @@ async fn pass(control: &Control, target: &str, (mut request, rest): (Request, St
     agent.forward(request).await.map_err(|error| explain(&server, error).into())
 }
 
-#[derive(Deserialize)]
-struct Kill {
+/// Query of a kill.
+#[derive(Deserialize, JsonSchema)]
+pub struct Kill {
+    /// Number of the signal, 1 to 64; 9 when absent.
     #[serde(default)]
     signal: Option<i32>,
 }

@@ -3,6 +3,7 @@
 use crate::{Control, world::World};
 use axum::response::Response;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Query of everything that can be watched.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct Watching {
     /// Send NDJSON, a line whenever the answer changes, instead of one answer.
     #[serde(default)]

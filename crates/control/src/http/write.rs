@@ -6,6 +6,7 @@ use crate::{
     world::World,
 };
 use api::{Error, Result, view::Changed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::{Commit, Guard, StoreError, Write};
@@ -17,8 +18,19 @@ const TRIES: usize = 20;
 const MIRROR_LAG: Duration = Duration::from_millis(200);
 
 /// Query of every change whose request has no place for it.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 pub struct Trying {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Query of a removal that may be refused because of what is still there.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+pub struct Removal {
+    /// Remove it even so: a container that runs, a server that holds containers.
+    #[serde(default)]
+    pub force: bool,
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
