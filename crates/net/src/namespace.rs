@@ -15,7 +15,7 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -37,8 +37,9 @@ const SOCKET_BUCKETS: &str = "16384";
 /// A namespace that others are made from: only there is it said how large their tables are.
 pub struct Mother {
     file: Option<File>,
-    /// The directory that holds namespaces has been seen to be a mount of its own.
-    held: OnceLock<()>,
+    /// The directory that holds namespaces has been seen to be a mount of its own. Locked while it is made one: a second mount would
+    /// hide the namespaces that are mounted on the first.
+    held: Mutex<bool>,
 }
 
 impl Mother {
@@ -48,10 +49,10 @@ impl Mother {
         on_own_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
             if fs::write("/proc/sys/net/ipv4/tcp_child_ehash_entries", SOCKET_BUCKETS).is_err() {
-                return Ok(Self { file: None, held: OnceLock::new() });
+                return Ok(Self { file: None, held: Mutex::default() });
             }
             let file = File::open("/proc/thread-self/ns/net").map_err(failed)?;
-            Ok(Self { file: Some(file), held: OnceLock::new() })
+            Ok(Self { file: Some(file), held: Mutex::default() })
         })
     }
 }
@@ -81,9 +82,12 @@ pub fn open(path: &Path) -> Result<Option<File>> {
 /// Makes a namespace and holds it at `path`.
 fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
     let failed = |e: io::Error| Error::kernel(format!("make a network namespace at {}", path.display()), e);
-    if let Some(directory) = path.parent().filter(|_| mother.held.get().is_none()) {
-        fs::create_dir_all(directory).and_then(|()| hold(directory)).map_err(failed)?;
-        let _ = mother.held.set(());
+    if let Some(directory) = path.parent() {
+        let mut held = mother.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*held {
+            fs::create_dir_all(directory).and_then(|()| hold(directory)).map_err(failed)?;
+            *held = true;
+        }
     }
     File::create(path).map_err(failed)?;
     let made = on_own_thread(|| {
