@@ -5,8 +5,13 @@ use store::{Event, Watch};
 
 /// Reads everything, then follows.
 pub async fn start(control: &Control) -> Result<(), ControlError> {
+    // Whoever asks first shall find all of it: a world with no servers yet knows everything about each of them.
+    let (whole, _) = control.store.read(api::key::CLUSTER).await?;
     let mut watch = control.store.watch("", 0).await?;
     step(control, &mut watch).await?;
+    while control.world.now().snapshot.revision < whole {
+        step(control, &mut watch).await?;
+    }
     let control_task = control.clone();
     control.scope.component("mirror of the store", async move {
         loop {
@@ -34,6 +39,8 @@ fn take(world: &mut World, event: Event) -> Result<(), ControlError> {
             fresh.snapshot.revision = revision;
             fresh.snapshot.reports = std::mem::take(&mut world.snapshot.reports);
             fresh.snapshot.liveness = std::mem::take(&mut world.snapshot.liveness);
+            fresh.snapshot.strays = std::mem::take(&mut world.snapshot.strays);
+            fresh.sequence = world.sequence;
             *world = fresh;
         }
         Event::Changed { revision, puts, deletes } => {
