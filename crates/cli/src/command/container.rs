@@ -136,6 +136,7 @@ impl TemplateArgs {
             read_only: self.read_only,
             terminal: false,
             stdin: false,
+            foreground: None,
         };
         Ok(PodTemplate {
             containers: vec![container],
