@@ -179,7 +179,7 @@ impl Client {
 
     /// Sends output, or leaves it out. False: the client is gone.
     pub fn tell(&mut self, kind: FrameKind, bytes: &[u8], now: Instant) -> bool {
-        if !self.flush(now) || !self.confess(now) {
+        if !self.flush(now) {
             return false;
         }
         match &mut self.console {
@@ -203,7 +203,7 @@ impl Client {
         self.flush(now)
     }
 
-    /// Sends what is left of the last frame, as far as there is room. False: the client is gone.
+    /// Sends what is left of the last frame, as far as there is room, and then what was left out meanwhile. False: the client is gone.
     pub fn flush(&mut self, now: Instant) -> bool {
         let Some(console) = &mut self.console else { return true };
         while !console.unsent.is_empty() {
@@ -218,16 +218,10 @@ impl Client {
             }
         }
         console.unsent = Vec::new();
-        true
-    }
-
-    /// Says what was left out, once there is room.
-    fn confess(&mut self, now: Instant) -> bool {
-        let Some(console) = self.console.as_mut().filter(|console| console.unsent.is_empty() && console.missed > 0) else {
-            return true;
-        };
-        let missed = std::mem::take(&mut console.missed);
-        self.begin(FrameKind::Missed, &missed.to_be_bytes(), now)
+        match std::mem::take(&mut console.missed) {
+            0 => true,
+            missed => self.begin(FrameKind::Missed, &missed.to_be_bytes(), now),
+        }
     }
 
     /// Sends a frame, of which what finds no room is kept.
