@@ -13,6 +13,7 @@ mod dataplane;
 mod engine;
 mod exec;
 mod health;
+mod hold;
 mod ledger;
 mod logs;
 mod observe;

@@ -2,6 +2,7 @@
 //!
 //! Any server of the cluster may ask, since root on any server may administer the cluster; users speak with the manager.
 
+mod commit;
 mod files;
 mod images;
 mod read;
@@ -40,6 +41,7 @@ pub fn router(engine: &Engine) -> Router {
         .route(&one("logs"), get(read::logs))
         .route(&one("signal/{signal}"), post(read::signal))
         .route(&one("archive"), get(files::get).put(files::put))
+        .route(&one("commit"), post(commit::commit))
         .route(STATS, get(read::stats))
         .route(&format!("{BLOBS}/{{digest}}"), get(read::blob))
         .route("/v1/images/import", post(images::import))

@@ -75,6 +75,8 @@ pub struct Pod {
     pub acting: bool,
     /// Counts such changes, so that an observation from before one is not believed after it.
     pub epoch: u64,
+    /// Somebody reads its files: nothing is done to it meanwhile. Whether it is held still for that.
+    pub held: Option<bool>,
     /// Heavy work about it has begun.
     pub turn: bool,
     /// Counts its runs under this agent.
@@ -118,6 +120,7 @@ impl Pod {
             wake: Arc::default(),
             acting: false,
             epoch: 0,
+            held: None,
             turn: false,
             run: 0,
             saved: None,
@@ -342,8 +345,10 @@ impl State {
     }
 
     fn seen<'a>(&'a self, pod: &'a Pod, now: Instant) -> Seen<'a> {
+        let run = pod.seen.as_ref().map(|status| status.state);
         Seen {
-            run: pod.seen.as_ref().map(|status| status.state),
+            // Held still by ourselves and for a moment, it counts as running.
+            run: if pod.held == Some(true) && run == Some(PodState::Frozen) { Some(PodState::Running) } else { run },
             exit_code: pod.seen.as_ref().and_then(|status| status.exit_code),
             link: pod.link(),
             bridge: self.bridge(),
@@ -360,6 +365,9 @@ impl State {
         let Some(pod) = self.pods.get(&id).filter(|_| self.told.is_some()) else {
             return Step::Rest;
         };
+        if pod.held.is_some() {
+            return Step::Rest;
+        }
         let step = steps::next(self.told(id), &self.seen(pod, now));
         match &pod.retry {
             Some(retry) if retry.step == discriminant(&step) && retry.at > now => Step::Wait(retry.at - now),

@@ -74,6 +74,65 @@ pub struct LocalImage {
     pub size: Bytes,
 }
 
+/// Label of an image that came of a container: the container's name.
+pub const COMMIT_LABEL: &str = "roost.commit";
+/// Label of an image that is a snapshot of a container: the snapshot's name.
+pub const SNAPSHOT_LABEL: &str = "roost.snapshot";
+/// Labels that begin so tell how one image came to be; images made of it do not inherit them.
+pub const ORIGIN_LABELS: [&str; 2] = [COMMIT_LABEL, SNAPSHOT_LABEL];
+
+impl ImageRecord {
+    /// The container it was made of, if it was.
+    pub fn made_of(&self) -> Option<&str> {
+        self.config.labels.get(COMMIT_LABEL).map(String::as_str)
+    }
+
+    /// Its name as a snapshot, if it is one.
+    pub fn snapshot(&self) -> Option<&str> {
+        self.config.labels.get(SNAPSHOT_LABEL).map(String::as_str)
+    }
+
+    /// Made for a snapshot, a clone or a job, and named by us: lists leave it out unless all is asked for.
+    pub fn is_ours(&self) -> bool {
+        self.name.starts_with(SNAPSHOTS) && self.snapshot().is_some()
+            || self.name.starts_with(COMMITS) && self.made_of().is_some()
+    }
+}
+
+/// Names of snapshots begin so: `snapshot/c1:before`.
+pub const SNAPSHOTS: &str = "snapshot/";
+/// Names of images made for clones and jobs begin so: `commit/c1:0123456789ab`.
+pub const COMMITS: &str = "commit/";
+
+/// What a new image says otherwise than the image it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// Replaces how it is run, whole; as before when absent.
+    #[serde(default)]
+    pub execution: Option<ImageConfig>,
+    /// Labels added or replaced.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Lines of history, oldest first. The last is about the new layer, the ones before changed no files. One is invented
+    /// when there is none.
+    #[serde(default)]
+    pub history: Vec<HistoryLine>,
+}
+
+/// A line of an image's history (OCI image specification, configuration, `history`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// What did it: a line of a recipe.
+    #[serde(default)]
+    pub created_by: String,
+    /// Free text.
+    #[serde(default)]
+    pub comment: String,
+    /// When. Left out, the same files and the same change always give the same digest.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
+}
+
 /// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
 pub fn normalise(text: &str) -> Result<String> {
     let bad = |why: &str| Err(Error::usage(format!("{text:?} is not an image name: {why}")));

@@ -14,6 +14,8 @@
 //! | `POST /v1/containers/{target}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/containers/{target}/logs` | → NDJSON of `stream::LogLine` |
 //! | `GET/PUT /v1/containers/{target}/archive?path=` | tar |
+//! | `POST /v1/containers/{target}/{commit,clone}` | `view::CommitRequest`, `view::CloneRequest` → NDJSON of `image::ImageProgress` |
+//! | `GET/POST /v1/containers/{target}/snapshots`, `DELETE …/snapshots/{name}`, `POST …/snapshots/{name}/restore` | `view::SnapshotRequest` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/containers/{target}/stats`, `GET /v1/stats` | → `view::StatsView` |
 //! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade,rollback}` | `view::JobView` |
 //! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
@@ -29,6 +31,7 @@
 //! | `POST /v1/instances/{id}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/instances/{id}/logs`, `POST …/signal/{n}` | |
 //! | `GET/PUT /v1/instances/{id}/archive?path=` | tar |
+//! | `POST /v1/instances/{id}/commit` | `view::CommitOrder` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
 //! | `GET /v1/blobs/{digest}` | bytes |
 //! | `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |

@@ -313,5 +313,67 @@ pub struct BootstrapRequest {
     pub server: Option<Name>,
 }
 
+/// Make an image of a container as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// Name of the image.
+    pub image: String,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Make a container out of another as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneRequest {
+    /// Name of the new one.
+    pub name: Name,
+    /// Where it goes; chosen when absent.
+    #[serde(default)]
+    pub server: Option<Name>,
+    /// Start it.
+    #[serde(default)]
+    pub start: bool,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Keep a container's files as they are now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRequest {
+    /// Name of the snapshot; `snap0`, `snap1`… when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// To an agent: make an image of a container of one of its instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitOrder {
+    /// Which container; the first when absent.
+    #[serde(default)]
+    pub container: Option<Name>,
+    /// Hold the whole instance still meanwhile.
+    pub pause: bool,
+    /// What the image says otherwise than the one the container was made of.
+    pub change: crate::image::ConfigChange,
+}
+
+const fn yes() -> bool {
+    true
+}
+
 /// The shared template pointer used by requests and specs alike.
 pub type SharedTemplate = Arc<PodTemplate>;

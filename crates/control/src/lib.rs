@@ -5,6 +5,7 @@
 
 pub mod admit;
 mod agents;
+mod commits;
 mod events;
 pub mod found;
 mod http;

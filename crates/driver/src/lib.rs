@@ -12,7 +12,7 @@ pub mod network;
 pub mod runtime;
 pub mod suite;
 
-pub use image::Images;
+pub use image::{Commit, Images};
 pub use network::Network;
 pub use runtime::Runtime;
 

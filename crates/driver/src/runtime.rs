@@ -1,6 +1,6 @@
 //! Running pods.
 
-use crate::Result;
+use crate::{Result, image::Upper};
 use api::{
     InstanceId, Name,
     quantity::{Span, Timestamp},
@@ -168,4 +168,7 @@ pub trait Inspect: Send + Sync {
 
     /// The root file system of a container as seen from the host, for `cp`: a directory, even while it is stopped.
     fn root_directory(&self, id: InstanceId, container: Option<&Name>) -> Result<PathBuf>;
+
+    /// What a container has changed of its image's files. None while it has never been started.
+    fn writable_layer(&self, id: InstanceId, container: Option<&Name>) -> Result<Option<Upper>>;
 }

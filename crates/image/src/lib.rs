@@ -6,6 +6,7 @@
 
 mod apt;
 mod bootstrap;
+mod commit;
 mod compression;
 mod digest;
 mod error;

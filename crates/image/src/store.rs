@@ -1,7 +1,7 @@
 //! The store itself: what is complete (in memory, as the markers on disk say), what is being made, and the commit.
 
 use crate::{
-    apt, bootstrap,
+    apt, bootstrap, commit,
     compression::Compression,
     digest::Digest,
     error::{Error, Result, on},
@@ -13,12 +13,12 @@ use crate::{
 };
 use api::{
     Bytes,
-    image::LocalImage,
+    image::{ConfigChange, LocalImage},
     view::{BootstrapRequest, PullRequest},
 };
 use driver::{
-    Images,
-    image::{BlobSource, Progress},
+    Commit, Images,
+    image::{BlobSource, Progress, Upper},
 };
 use nix::fcntl::Flock;
 use std::{
@@ -115,6 +115,15 @@ impl ContentStore {
     /// A panic of a caller's progress function leaves nothing half changed: the state is changed last.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What is known of an image that is here.
+    pub(crate) fn marker(&self, digest: &Digest) -> Option<Marker> {
+        self.state().images.get(digest).cloned()
     }
 
     /// Begins to make something.
@@ -261,16 +270,15 @@ impl Work<'_> {
         Some(MarkedLayer { digest: blob.clone(), diff_id: diff_id.clone(), size })
     }
 
-    /// Writes configuration and manifest for layers of our own making and commits the image.
-    pub(crate) fn compose(&self, config: &[u8], layers: Vec<Layer>) -> Result<LocalImage> {
+    /// Writes configuration and manifest for these layers and commits the image.
+    pub(crate) fn compose(&self, config: &[u8], described: Vec<Descriptor>, parts: Vec<Part>) -> Result<LocalImage> {
         let media_type = manifest::CONFIG_TYPE.to_owned();
         let descriptor = Descriptor { media_type, digest: Digest::of(config), size: config.len() as u64, platform: None };
-        let described = layers.iter().map(|l| describe(l.compression, &l.digest, l.size)).collect();
         let manifest = Document::write(descriptor, described)?;
         let digest = Digest::of(&manifest);
         match self.store.turn(&digest) {
             Turn::Here(image) => Ok(*image),
-            Turn::Ours(_busy) => self.commit(&manifest, config, layers.into_iter().map(|l| Part::New(Box::new(l))).collect()),
+            Turn::Ours(_busy) => self.commit(&manifest, config, parts),
         }
     }
 
@@ -306,8 +314,21 @@ impl Work<'_> {
     }
 }
 
-fn describe(compression: Compression, digest: &Digest, size: u64) -> Descriptor {
+/// A layer of our own making, for a manifest.
+pub(crate) fn describe(compression: Compression, digest: &Digest, size: u64) -> Descriptor {
     Descriptor { media_type: compression.layer_type().to_owned(), digest: digest.clone(), size, platform: None }
+}
+
+impl Commit for ContentStore {
+    fn commit(
+        &self,
+        base: &str,
+        upper: Option<&Upper>,
+        change: &ConfigChange,
+        progress: Progress<'_>,
+    ) -> driver::Result<LocalImage> {
+        commit::commit(self, &base.parse()?, (upper, change), progress).map_err(|e| self.told(e))
+    }
 }
 
 impl Images for ContentStore {

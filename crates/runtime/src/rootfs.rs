@@ -70,7 +70,9 @@ impl Root<'_> {
         // The uppermost comes first.
         let lower = names.iter().rev().cloned().collect::<Vec<_>>().join(":");
         let (upper, work) = (self.paths.upper(), self.paths.work());
-        let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+        // Whatever the kernel's default: the writable layer is to be complete by itself, for it becomes a layer of images.
+        let whole = "redirect_dir=off,metacopy=off";
+        let options = format!("lowerdir={lower},upperdir={},workdir={},{whole}", upper.display(), work.display());
         let mounted = nix::mount::mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()));
         let back = nix::unistd::chdir("/");
         mounted.map_err(|e| Error::io("mount the root on", target, e))?;

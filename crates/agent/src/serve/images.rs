@@ -51,7 +51,7 @@ pub async fn bootstrap(State(inner): Shared, server::Body(asked): server::Body<B
 }
 
 /// Does it on a thread, with progress; the last line is the record or the error.
-fn work<F>(inner: Arc<Inner>, name: String, make: F) -> Result<Response, ApiError>
+pub fn work<F>(inner: Arc<Inner>, name: String, make: F) -> Result<Response, ApiError>
 where
     F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage> + Send + 'static,
 {

@@ -247,7 +247,7 @@ pub struct CreateArgs {
 }
 
 /// `[server:]name`, with `--server` as the other way to say the same.
-fn place(name: &str, asked: Option<Name>) -> Result<(Option<Name>, Name)> {
+pub fn place(name: &str, asked: Option<Name>) -> Result<(Option<Name>, Name)> {
     let (server, name) = match name.split_once(':') {
         Some((server, name)) => (Some(Name::parse("server", server)?), name),
         None => (None, name),
@@ -357,7 +357,8 @@ fn started(view: &ContainerView) -> Standing {
     }
 }
 
-async fn announce(client: &Client, view: &ContainerView) {
+/// Says where it runs.
+pub async fn announce(client: &Client, view: &ContainerView) {
     let (Some(server), Some(address)) = (&view.server, view.address) else { return };
     if let Some(code) = view.exit_code.filter(|_| view.pid.is_none()) {
         return say::done(&format!("{} ran on {server} at {address} and ended with exit code {code}", view.name));

@@ -14,7 +14,7 @@ use api::{
 };
 use clap::{Args, Subcommand};
 use http::Method;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use wire::client::{Client, Lines};
 
 #[derive(Subcommand)]
@@ -22,12 +22,22 @@ pub enum ImageCommand {
     /// List images
     ///
     /// Example: roost image list
-    List(ListArgs),
+    List(ImagesArgs),
     Show(ShowArgs),
     Pull(PullArgs),
     Import(ImportArgs),
     Bootstrap(BootstrapArgs),
     Delete(DeleteArgs),
+}
+
+/// Flags of the list.
+#[derive(Args)]
+pub struct ImagesArgs {
+    /// Snapshots as well, and what clones and jobs of containers were made of
+    #[arg(short, long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 /// Show an image
@@ -134,7 +144,11 @@ const COLUMNS: &[Column<ImageRecord>] = &[
 /// Runs an image command.
 pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
     match command {
-        ImageCommand::List(args) => output::list(client.get::<Vec<ImageRecord>>(path::IMAGES).await?, COLUMNS, &args)?,
+        ImageCommand::List(args) => {
+            let mut images: Vec<ImageRecord> = client.get(path::IMAGES).await?;
+            images.retain(|image| args.all || !image.is_ours());
+            output::list(images, COLUMNS, &args.list)?
+        }
         ImageCommand::Show(args) => {
             let image: ImageRecord = client.get(&format!("{}/{}", path::IMAGES, path::segment(&args.name))).await?;
             output::one(image, &[], args.output)?
@@ -207,8 +221,20 @@ async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<u8> {
     follow(lines, &name).await.map(|()| 0)
 }
 
+/// Shows progress until the image is there or failed, and says so.
+async fn follow(lines: Lines<ImageProgress>, name: &str) -> Result<()> {
+    let (image, took) = arrival(lines, name).await?;
+    announce(&image, took);
+    Ok(())
+}
+
+/// Says that an image is there.
+pub fn announce(image: &ImageRecord, took: Duration) {
+    say::done(&format!("{}@sha256:{}…   {} in {:.1} s", image.name, short(image), image.size, took.as_secs_f32()));
+}
+
 /// Shows progress until the image is there or failed.
-async fn follow(mut lines: Lines<ImageProgress>, name: &str) -> Result<()> {
+pub async fn arrival(mut lines: Lines<ImageProgress>, name: &str) -> Result<(ImageRecord, Duration)> {
     let line = Line::new(name);
     while let Some(progress) = lines.next().await {
         match progress? {
@@ -218,11 +244,7 @@ async fn follow(mut lines: Lines<ImageProgress>, name: &str) -> Result<()> {
                 line.end();
                 return Err(error);
             }
-            ImageProgress::Done { image } => {
-                let took = line.end();
-                say::done(&format!("{}@sha256:{}…   {} in {:.1} s", image.name, short(&image), image.size, took.as_secs_f32()));
-                return Ok(());
-            }
+            ImageProgress::Done { image } => return Ok((*image, line.end())),
         }
     }
     Err(Error::unreachable("the connection broke off before the image was there"))

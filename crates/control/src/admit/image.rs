@@ -31,6 +31,24 @@ fn nearest(snapshot: &Snapshot, name: &str) -> Option<String> {
     snapshot.images.keys().find(close).cloned()
 }
 
+/// A container, or a job in its present or an earlier revision, that needs the image's content and has no other name for it.
+pub fn user(snapshot: &Snapshot, record: &ImageRecord) -> Option<String> {
+    if snapshot.images.values().any(|other| other.digest == record.digest && other.name != record.name) {
+        return None;
+    }
+    needed_by(snapshot, &record.digest)
+}
+
+/// A container or job that needs content, whatever name leads to it.
+pub fn needed_by(snapshot: &Snapshot, digest: &str) -> Option<String> {
+    let uses = |template: &PodTemplate| template.containers.iter().any(|c| c.image.digest.as_deref() == Some(digest));
+    let lone = snapshot.containers.values().find(|spec| uses(&spec.template)).map(|spec| format!("container {}", spec.name));
+    lone.or_else(|| {
+        let job = snapshot.jobs.values().find(|job| uses(&job.template) || job.history.iter().any(|old| uses(&old.template)));
+        job.map(|job| format!("job {}", job.name))
+    })
+}
+
 /// Resolves every image of a template to its digest and kind.
 pub fn resolve(snapshot: &Snapshot, template: &mut PodTemplate) -> Result<()> {
     for container in &mut template.containers {

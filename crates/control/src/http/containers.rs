@@ -77,7 +77,7 @@ async fn create(State(control): State<Control>, Body(request): Body<ContainerReq
 }
 
 /// The container a target means, which must be a lone one to be changed by itself.
-fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
+pub fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
     let snapshot = &world.snapshot;
     let Some(spec) = snapshot.containers.get(&target.name).filter(|_| target.slot.is_none()) else {
         if snapshot.jobs.contains_key(&target.name) {

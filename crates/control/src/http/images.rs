@@ -4,7 +4,7 @@ use super::{
     Answer,
     write::{Decision, Trying, change},
 };
-use crate::{Control, admit, agents::explain, proxy};
+use crate::{Control, admit, agents::explain, commits::Progress, proxy};
 use api::{
     Error, Kind, Name, Result, Snapshot,
     image::{ImageProgress, ImageRecord, normalise},
@@ -22,11 +22,15 @@ use axum::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
+use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 use wire::{
     client::Lines,
     server::{ApiError, Body},
 };
+
+/// Lines of progress on their way to a caller; more are left out, never the last.
+const LINES: usize = 64;
 
 pub fn routes() -> Router<Control> {
     Router::new()
@@ -93,67 +97,76 @@ async fn ask<B: serde::Serialize>(
 }
 
 /// Passes progress on; the content's arrival becomes a name in the cluster's store before the caller is told.
-fn record(control: Control, name: String, lines: Lines<ImageProgress>) -> Response {
-    let progress = stream::unfold((control, name, lines, false), |(control, name, mut lines, ended)| async move {
-        if ended {
-            return None;
+fn record(control: Control, name: String, mut from: Lines<ImageProgress>) -> Response {
+    lines(&control.clone(), |progress| async move {
+        while let Some(line) = from.next().await {
+            match line? {
+                ImageProgress::Done { image } => return write(&control, ImageRecord { name, ..*image }).await,
+                ImageProgress::Failed { error } => return Err(error),
+                line => drop(progress.try_send(line)),
+            }
         }
-        let line = match lines.next().await {
-            Some(Ok(ImageProgress::Done { image })) => write(&control, ImageRecord { name: name.clone(), ..*image }).await,
-            Some(Ok(line)) => line,
-            Some(Err(error)) => ImageProgress::Failed { error },
-            None => ImageProgress::Failed { error: Error::new(Kind::Unreachable, "the server that fetched the image went away") },
-        };
-        let ended = matches!(line, ImageProgress::Done { .. } | ImageProgress::Failed { .. });
-        Some((line, (control, name, lines, ended)))
-    });
-    wire::server::ndjson(progress.boxed())
+        Err(Error::new(Kind::Unreachable, "the server that fetched the image went away"))
+    })
 }
 
-async fn write(control: &Control, image: ImageRecord) -> ImageProgress {
+/// Does it as a task of its own, so that what was begun is finished though nobody listens any more. Its progress, and the end
+/// of it, are the answer.
+pub fn lines<F, Fut>(control: &Control, work: F) -> Response
+where
+    F: FnOnce(Progress) -> Fut,
+    Fut: Future<Output = Result<ImageRecord>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(LINES);
+    let working = work(sender.clone());
+    control.scope.job(async move {
+        let line = match working.await {
+            Ok(image) => ImageProgress::Done { image: Box::new(image) },
+            Err(error) => ImageProgress::Failed { error },
+        };
+        let _ = sender.send(line).await;
+    });
+    let lines = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) });
+    wire::server::ndjson(lines.boxed())
+}
+
+/// For work whose progress nobody is shown.
+pub fn no_progress() -> Progress {
+    mpsc::channel(1).0
+}
+
+/// Gives content a name.
+pub async fn write(control: &Control, image: ImageRecord) -> Result<ImageRecord> {
     let written = change(control, false, |world| {
         let key = format!("{}{}", key::IMAGES, image.name);
         Decision::saying(format!("image {}", image.name)).put(world, key, &image)
     });
-    match written.await {
-        Ok(_) => ImageProgress::Done { image: Box::new(image) },
-        Err(error) => ImageProgress::Failed { error },
-    }
+    written.await.map(|_| image.clone())
 }
 
 async fn remove(State(control): State<Control>, Path(name): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {
-    let snapshot = control.world.now().snapshot;
-    let record = admit::image::find(&snapshot, &name)?.clone();
-    let changed = change(&control, trying.dry_run, |world| {
-        admit::image::find(&world.snapshot, &name)?;
-        if let Some(user) = user(&world.snapshot, &record) {
+    let record = admit::image::find(&control.world.now().snapshot, &name)?.clone();
+    delete(&control, &record, trying).await
+}
+
+/// Deletes an image by its record, unless somebody needs it.
+pub async fn delete(control: &Control, record: &ImageRecord, trying: Trying) -> Answer<Changed> {
+    let changed = change(control, trying.dry_run, |world| {
+        admit::image::find(&world.snapshot, &record.name)?;
+        if let Some(user) = admit::image::user(&world.snapshot, record) {
             return Err(Error::conflict(format!("image {} is used by {user}", record.name)));
         }
         Ok(Decision::saying(format!("delete image {}", record.name)).delete(world, format!("{}{}", key::IMAGES, record.name)))
     });
     let changed = changed.await?;
     if !trying.dry_run {
-        forget(&control, &record.digest).await;
+        forget(control, &record.digest).await;
     }
     Ok(Json(changed))
 }
 
-/// A container or job that needs the image's content and has no other name for it.
-fn user(snapshot: &Snapshot, record: &ImageRecord) -> Option<String> {
-    if snapshot.images.values().any(|other| other.digest == record.digest && other.name != record.name) {
-        return None;
-    }
-    let uses =
-        |template: &api::spec::PodTemplate| template.containers.iter().any(|c| c.image.digest.as_ref() == Some(&record.digest));
-    let lone = snapshot.containers.values().find(|spec| uses(&spec.template)).map(|spec| format!("container {}", spec.name));
-    lone.or_else(|| {
-        let job = snapshot.jobs.values().find(|job| uses(&job.template) || job.history.iter().any(|old| uses(&old.template)));
-        job.map(|job| format!("job {}", job.name))
-    })
-}
-
 /// Tells every server that holds content no name leads to any more. One that does not answer keeps it until the next time.
-async fn forget(control: &Control, digest: &str) {
+pub async fn forget(control: &Control, digest: &str) {
     let snapshot = control.world.now().snapshot;
     if snapshot.images.values().any(|record| record.digest == digest) {
         return;

@@ -1,6 +1,7 @@
 //! The HTTP API: one file for each noun. Handlers find out who asks, admit, commit, and answer; they decide nothing.
 
 mod agent;
+mod commits;
 mod containers;
 mod events;
 mod images;
@@ -9,7 +10,9 @@ mod openapi;
 mod servers;
 mod streams;
 mod watch;
-mod write;
+pub mod write;
+
+pub use images::forget;
 
 use crate::Control;
 use api::{Error, path, view::Version};
@@ -49,6 +52,7 @@ fn router(control: Control) -> Router {
         .route(path::METRICS, get(crate::metrics::text))
         .merge(servers::routes())
         .merge(containers::routes())
+        .merge(commits::routes())
         .merge(jobs::routes())
         .merge(images::routes())
         .merge(events::routes())

@@ -2,12 +2,12 @@
 
 use super::{Faults, lock};
 use crate::{
-    DriverError, Images, Result,
-    image::{BlobSource, Progress},
+    Commit, DriverError, Images, Result,
+    image::{BlobSource, Progress, Upper},
 };
 use api::{
     Bytes,
-    image::{ImageConfig, ImageProgress, LocalImage},
+    image::{ConfigChange, ImageConfig, ImageProgress, LocalImage, ORIGIN_LABELS},
     view::{BootstrapRequest, PullRequest},
 };
 use std::{
@@ -48,6 +48,36 @@ impl FakeImages {
         let config = ImageConfig { command: vec!["serve".to_owned()], ..ImageConfig::default() };
         self.add(&format!("sha256:{:064x}", hasher.finish()), config)
     }
+}
+
+impl Commit for FakeImages {
+    fn commit(&self, base: &str, upper: Option<&Upper>, change: &ConfigChange, progress: Progress<'_>) -> Result<LocalImage> {
+        self.faults.enter("commit", base)?;
+        let below = lock(&self.state).get(base).cloned();
+        let below = below.ok_or_else(|| DriverError::fatal(format!("{base} is not here")))?;
+        let names = upper.map(names).transpose()?.unwrap_or_default();
+        progress(ImageProgress::Working { message: "reading what was changed".to_owned() });
+        let mut config = change.execution.clone().unwrap_or_else(|| below.config.clone());
+        config.labels.retain(|key, _| !ORIGIN_LABELS.contains(&key.as_str()));
+        config.labels.extend(change.labels.clone());
+        let mut hasher = DefaultHasher::new();
+        (base, &names, serde_json::to_string(&config).unwrap_or_default()).hash(&mut hasher);
+        let digest = format!("sha256:{:064x}", hasher.finish());
+        let made = self.add(&digest, config);
+        let layers = if names.is_empty() { below.layers } else { [below.layers, made.layers].concat() };
+        let made = LocalImage { layers, ..made };
+        lock(&self.state).insert(digest, made.clone());
+        Ok(made)
+    }
+}
+
+/// Names in a container's writable layer, in order.
+fn names(upper: &Upper) -> Result<Vec<std::ffi::OsString>> {
+    let unreadable = |e: std::io::Error| DriverError::retryable(format!("{}: {e}", upper.path.display()));
+    let entries = std::fs::read_dir(&upper.path).map_err(unreadable)?;
+    let mut names: Vec<_> = entries.map(|entry| entry.map(|e| e.file_name())).collect::<Result<_, _>>().map_err(unreadable)?;
+    names.sort();
+    Ok(names)
 }
 
 impl Images for FakeImages {

@@ -3,6 +3,7 @@
 use super::{Faults, lock};
 use crate::{
     DriverError, Result, Runtime,
+    image::Upper,
     runtime::{ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
 };
 use api::{
@@ -226,7 +227,8 @@ pub struct FakeInspect {
 }
 
 impl FakeInspect {
-    /// Logs are in `<directory>/<id>/logs`, root file systems in `<directory>/<id>/root`.
+    /// Logs are in `<directory>/<id>/logs`, root file systems in `<directory>/<id>/root`, what was changed, if anything, in
+    /// `<directory>/<id>/upper`.
     pub fn new(directory: &Path) -> Self {
         Self { faults: Faults::default(), directory: directory.to_owned() }
     }
@@ -257,5 +259,11 @@ impl Inspect for FakeInspect {
         let root = self.directory.join(id.to_string()).join("root");
         std::fs::create_dir_all(&root).map_err(|e| DriverError::fatal(format!("{}: {e}", root.display())))?;
         Ok(root)
+    }
+
+    fn writable_layer(&self, id: InstanceId, _: Option<&Name>) -> Result<Option<Upper>> {
+        self.faults.enter("writable_layer", id)?;
+        let path = self.directory.join(id.to_string()).join("upper");
+        Ok(path.is_dir().then_some(Upper { path, ids: None }))
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     fetch,
     layer::{self, Keep, Layer, Wanted, read_full},
     manifest::{self, Configuration, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST},
-    store::Work,
+    store::{Part, Work, describe},
 };
 use api::image::LocalImage;
 use serde::Deserialize;
@@ -40,7 +40,8 @@ pub fn image(work: &Work<'_>, files: &Files, manifest: &Path, what: &str) -> Res
         let named = format!("layer {name} of {what}");
         take_in(work, path, &Wanted { what: &named, diff_id: Some(*diff_id), ..Wanted::default() })
     })?;
-    work.compose(&config, layers)
+    let described = layers.iter().map(|l| describe(l.compression, &l.digest, l.size)).collect();
+    work.compose(&config, described, layers.into_iter().map(|l| Part::New(Box::new(l))).collect())
 }
 
 fn take_in(work: &Work<'_>, path: &Path, wanted: &Wanted<'_>) -> Result<Layer> {

@@ -3,6 +3,7 @@
 
 mod bed;
 mod bootstrap;
+mod commit;
 mod evil;
 mod forms;
 mod life;
