@@ -146,7 +146,8 @@ impl ContentStore {
         }
     }
 
-    fn local(&self, marker: &Marker) -> LocalImage {
+    /// An image that is here, as callers know it.
+    pub(crate) fn local(&self, marker: &Marker) -> LocalImage {
         let mut layers: Vec<PathBuf> = Vec::new();
         // Overlay refuses one directory twice. Of a layer that occurs twice, what the upper one does is what remains.
         for layer in marker.layers.iter().skip(marker.lowest).rev() {

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
 
-/// The configuration with one more layer, if there is one, and with the changes.
-pub fn changed(base: &[u8], layer: Option<&Digest>, change: &ConfigChange) -> Result<Vec<u8>> {
-    let mut config: Object = manifest::parse(base, "the base's configuration")?;
+/// The configuration with one more layer, if there is one, and with the changes. None: it is the base's own.
+pub fn changed(base: &[u8], layer: Option<&Digest>, change: &ConfigChange) -> Result<Option<Vec<u8>>> {
+    let before: Object = manifest::parse(base, "the base's configuration")?;
+    let mut config = before.clone();
     let execution = object(&mut config, "config")?;
     if let Some(new) = &change.execution {
         replace(execution, new);
@@ -28,7 +29,7 @@ pub fn changed(base: &[u8], layer: Option<&Digest>, change: &ConfigChange) -> Re
     if let Some(created) = change.history.last().and_then(|line| line.created) {
         config.insert("created".to_owned(), json!(created.to_string()));
     }
-    manifest::write(&config)
+    if config == before { Ok(None) } else { manifest::write(&config).map(Some) }
 }
 
 fn object<'a>(of: &'a mut Object, key: &str) -> Result<&'a mut Object> {
@@ -133,7 +134,8 @@ mod tests {
         "rootfs":{"type":"layers","diff_ids":["sha256:aa"]}}"#;
 
     fn made(layer: Option<&Digest>, change: &ConfigChange) -> Value {
-        serde_json::from_slice(&changed(BASE, layer, change).unwrap()).unwrap()
+        let bytes = changed(BASE, layer, change).unwrap().unwrap_or_else(|| BASE.to_vec());
+        serde_json::from_slice(&bytes).unwrap()
     }
 
     #[test]

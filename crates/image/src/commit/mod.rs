@@ -47,7 +47,9 @@ pub fn commit(
         _ => None,
     };
     let before = blob(store, &marker.configuration, MAX_CONFIG)?;
-    let config = config::changed(&before, changed.as_ref().map(|layer| &layer.diff_id), change)?;
+    let Some(config) = config::changed(&before, changed.as_ref().map(|layer| &layer.diff_id), change)? else {
+        return Ok(store.local(&marker));
+    };
     if let Some(layer) = changed {
         if layers.len() >= MAX_LAYERS {
             return Err(Error::request(format!("{base} has {MAX_LAYERS} layers, the most an image can have")));
