@@ -8,6 +8,7 @@
 
 mod archive;
 mod blobs;
+mod boot;
 mod changes;
 mod dataplane;
 mod engine;

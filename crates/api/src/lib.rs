@@ -19,6 +19,7 @@ pub mod server;
 pub mod snapshot;
 pub mod spec;
 pub mod stream;
+pub mod system;
 pub mod validate;
 pub mod view;
 

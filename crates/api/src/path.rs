@@ -11,6 +11,7 @@
 //! | `GET /v1/servers`, `GET/PATCH/DELETE /v1/servers/{name}`, `POST …/drain`, `POST …/undrain` | `view::ServerView` |
 //! | `GET/POST /v1/containers`, `GET/PATCH/DELETE /v1/containers/{target}` | `view::ContainerView` |
 //! | `POST /v1/containers/{target}/{start,stop,restart,kill,freeze,unfreeze,rename}` | |
+//! | `POST /v1/containers/{target}/limits` | `view::LimitsRequest` → `view::Changed` |
 //! | `POST /v1/containers/{target}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/containers/{target}/logs` | → NDJSON of `stream::LogLine` |
 //! | `GET/PUT /v1/containers/{target}/archive?path=` | tar |

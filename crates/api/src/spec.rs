@@ -3,6 +3,7 @@
 use crate::{
     name::Name,
     quantity::{Bytes, Cpu, Span, Timestamp},
+    system::SystemRules,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
@@ -124,6 +125,9 @@ pub struct ContainerTemplate {
     /// Keep standard input open.
     #[serde(default)]
     pub stdin: bool,
+    /// For system containers. Left out when nothing was said, so that older templates keep their digests.
+    #[serde(default, skip_serializing_if = "SystemRules::is_default")]
+    pub system: SystemRules,
 }
 
 /// An image by the name a person typed and, once admitted, the digest of its manifest.

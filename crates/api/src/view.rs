@@ -3,10 +3,10 @@
 use crate::{
     name::{InstanceId, Name},
     plan::{Rollout, Wanted},
-    quantity::{Bytes, Span, Timestamp},
+    quantity::{Bytes, Cpu, Span, Timestamp},
     report::{Health, InstanceStats, Phase},
     server::{Liveness, ServerFacts, ServerSpec},
-    spec::{ContainerKind, ContainerSpec, JobSpec, PodTemplate, PublishedPort},
+    spec::{ContainerKind, ContainerSpec, JobSpec, Limits, PodTemplate, PublishedPort},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -141,6 +141,12 @@ pub struct ContainerView {
     pub publish: Vec<PublishedPort>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What its server holds it to now; nothing while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_in_force: Option<Limits>,
 }
 
 /// A job in a list.
@@ -171,6 +177,47 @@ pub struct ContainerRequest {
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Change what a container may use, without restarting it. What is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsRequest {
+    /// Memory.
+    #[serde(default)]
+    pub memory: Option<Bytes>,
+    /// Processor time.
+    #[serde(default)]
+    pub cpu: Option<Cpu>,
+    /// Processes and threads.
+    #[serde(default)]
+    pub pids: Option<u32>,
+    /// Limits to take away.
+    #[serde(default)]
+    pub without: Vec<LimitName>,
+}
+
+/// One of [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitName {
+    /// Memory.
+    Memory,
+    /// Processor time.
+    Cpu,
+    /// Processes and threads: back to the default.
+    Pids,
+}
+
+impl LimitsRequest {
+    /// What the limits are after this change.
+    pub fn applied_to(&self, before: &Limits) -> Limits {
+        let kept = |name| !self.without.contains(&name);
+        Limits {
+            memory: self.memory.or(before.memory.filter(|_| kept(LimitName::Memory))),
+            cpu: self.cpu.or(before.cpu.filter(|_| kept(LimitName::Cpu))),
+            pids: self.pids.or(before.pids.filter(|_| kept(LimitName::Pids))),
+        }
+    }
 }
 
 /// Make a job. `base` may be a container, whose template is taken, or an image.
@@ -305,7 +352,7 @@ pub struct BootstrapRequest {
     /// Name of the image; `<distribution>/<release>` when absent.
     #[serde(default)]
     pub name: Option<String>,
-    /// Program to run; a system image when absent and an init is among the packages.
+    /// Program to run. A whole system when absent: systemd as its init unless another is among the packages.
     #[serde(default)]
     pub command: Vec<String>,
     /// On which server.

@@ -1,6 +1,6 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
-use crate::command::{container, events, files, image, job, list, publish, server, stats, stream, token};
+use crate::command::{container, events, files, image, job, list, publish, server, stats, stream, system, token};
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
 use std::{net::IpAddr, path::PathBuf};
@@ -42,6 +42,7 @@ pub enum Command {
     Kill(container::KillArgs),
     Rm(container::RemoveArgs),
     Rename(container::RenameArgs),
+    Set(system::SetArgs),
     Exec(stream::ExecArgs),
     Attach(stream::AttachArgs),
     Logs(stream::LogsArgs),

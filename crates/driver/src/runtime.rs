@@ -7,6 +7,7 @@ use api::{
     report::InstanceStats,
     spec::{ContainerKind, Limits},
     stream::ExecRequest,
+    system::SystemRules,
 };
 use serde::{Deserialize, Serialize};
 use std::{fs::File, net::Ipv4Addr, path::PathBuf};
@@ -57,6 +58,9 @@ pub struct ContainerRun {
     pub read_only: bool,
     /// A terminal instead of pipes.
     pub terminal: bool,
+    /// For system containers.
+    #[serde(default)]
+    pub system: SystemRules,
 }
 
 /// A host directory or file inside a container.
@@ -130,7 +134,7 @@ pub struct RuntimeInfo {
 pub type PodChanged = Box<dyn Fn(InstanceId) + Send + Sync>;
 
 /// Runs pods of one kind. A pod outlives the process that started it; a new process finds all of them again by `observe`.
-pub trait Runtime: Send + Sync {
+pub trait Runtime: Adjust + Send + Sync {
     /// Where and what it can.
     fn info(&self) -> RuntimeInfo;
 
@@ -157,6 +161,13 @@ pub trait Runtime: Send + Sync {
     fn exec(&self, id: InstanceId, request: &ExecRequest) -> Result<ExecHandle>;
 }
 
+/// Changes a pod without restarting it. Apart from [`Runtime`], which it is a part of, since it is of another kind.
+pub trait Adjust {
+    /// Holds each of these containers to other limits from now on, also in later runs of the same files. A limit below what is
+    /// in use, which the kernel does not take, is an error that may pass.
+    fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()>;
+}
+
 /// What can be read of a pod without disturbing it. Apart from [`Runtime`], since every runtime here shares it.
 pub trait Inspect: Send + Sync {
     /// Use of resources.
@@ -168,4 +179,7 @@ pub trait Inspect: Send + Sync {
 
     /// The root file system of a container as seen from the host, for `cp`: a directory, even while it is stopped.
     fn root_directory(&self, id: InstanceId, container: Option<&Name>) -> Result<PathBuf>;
+
+    /// Who in that directory is root inside: 0, or the first user of a user namespace, whom all others follow.
+    fn first_owner(&self, id: InstanceId, container: Option<&Name>) -> Result<u32>;
 }

@@ -114,6 +114,7 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
         "kill one",
         "rm -f one",
         "rename one other",
+        "set one --pids 99",
         "publish one 8081:80",
         "unpublish one 8080:80",
         "addjob tiny 3 --name other",

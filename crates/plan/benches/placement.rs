@@ -120,6 +120,7 @@ fn template(index: usize) -> PodTemplate {
         read_only: false,
         terminal: false,
         stdin: false,
+        system: api::system::SystemRules::default(),
     };
     PodTemplate {
         containers: vec![container],
@@ -195,6 +196,7 @@ fn all_serve(mut snapshot: Snapshot) -> Snapshot {
         started: None,
         exit_code: None,
         restarts: 0,
+        limits: Vec::new(),
     };
     let mut instances: BTreeMap<Name, BTreeMap<_, _>> =
         snapshot.servers.keys().map(|name| (name.clone(), BTreeMap::new())).collect();

@@ -111,6 +111,7 @@ fn pod(id: InstanceId, layer: &Path) -> Result<PodRun, Box<dyn Error>> {
             user_namespace: false,
             read_only: false,
             terminal: false,
+            system: api::system::SystemRules::default(),
         }],
     })
 }

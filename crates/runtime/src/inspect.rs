@@ -87,4 +87,8 @@ impl Inspect for Inspector {
     fn root_directory(&self, id: InstanceId, container: Option<&Name>) -> driver::Result<PathBuf> {
         Ok(self.root(id, container)?)
     }
+
+    fn first_owner(&self, id: InstanceId, container: Option<&Name>) -> driver::Result<u32> {
+        Ok(if self.find(id, container)?.user_namespace { idmap::FIRST } else { 0 })
+    }
 }

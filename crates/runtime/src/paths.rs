@@ -102,6 +102,11 @@ impl ContainerPaths {
         self.run.join("oci")
     }
 
+    /// Mount point of a `/sys` that shows the pod's network.
+    pub fn system(&self) -> PathBuf {
+        self.run.join("sys")
+    }
+
     /// Where LXC keeps its own: `lxc-start -P`.
     pub fn lxc(&self) -> PathBuf {
         self.run.join("lxc")

@@ -74,7 +74,8 @@ pub async fn put(
 fn root(inner: &Arc<Inner>, id: InstanceId, container: Option<&Name>) -> Result<Root> {
     inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
     let directory = inner.drivers.inspect.root_directory(id, container).map_err(|error| Error::failed(error.message))?;
-    Root::open(&directory)
+    let first = inner.drivers.inspect.first_owner(id, container).map_err(|error| Error::failed(error.message))?;
+    Ok(Root::open(&directory)?.mapped(first))
 }
 
 /// A body for a thread to read. An error on its way is an error of the reader, so that nothing torn passes for whole.

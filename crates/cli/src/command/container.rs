@@ -2,7 +2,7 @@
 
 use crate::{
     args::{ChangeArgs, TryArgs},
-    command::image,
+    command::{image, system::SystemArgs},
     output,
     ports::{MountArg, PairArg, PortArg},
     progress::{self, Standing},
@@ -77,7 +77,7 @@ pub struct TemplateArgs {
     /// What happens when its program ends
     #[arg(long, value_enum)]
     pub restart: Option<RestartArg>,
-    /// app or system; what the image is when absent
+    /// app or system; when absent what the image is, and app when a command is given
     #[arg(long = "type", value_enum)]
     pub kind: Option<KindArg>,
     /// Label it
@@ -92,6 +92,8 @@ pub struct TemplateArgs {
     /// Network to attach to
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
+    #[command(flatten)]
+    pub system: SystemArgs,
 }
 
 /// Restart policies.
@@ -136,6 +138,7 @@ impl TemplateArgs {
             read_only: self.read_only,
             terminal: false,
             stdin: false,
+            system: self.system.rules(),
         };
         Ok(PodTemplate {
             containers: vec![container],
@@ -287,13 +290,17 @@ fn spec(name: Name, template: PodTemplate, power: Power) -> ContainerSpec {
     }
 }
 
-/// Makes it; an image that is not in the cluster is pulled first, as users of docker expect.
+/// Makes it; an image that is not in the cluster is pulled, or made from packages, first.
 async fn make(client: &Client, request: ContainerRequest) -> Result<Changed> {
     let first = client.send(Method::POST, path::CONTAINERS, &request).await;
     let image = request.spec.template.containers.first().map(|c| c.image.name.clone()).unwrap_or_default();
     match first {
         Err(error) if error.kind == Kind::NotFound && error.message.starts_with("no image") => {
-            image::pull_or(client, &image, error).await?;
+            if request.dry_run && image::is_base_system(&image) {
+                let summary = vec![format!("make image {image} from packages"), format!("make container {}", request.spec.name)];
+                return Ok(Changed { revision: 0, unchanged: false, summary });
+            }
+            image::obtain(client, (&image, request.spec.server.as_ref()), error).await?;
             client.send(Method::POST, path::CONTAINERS, &request).await
         }
         other => other,

@@ -94,7 +94,7 @@ pub struct BootstrapArgs {
     /// Server to make it on
     #[arg(long)]
     pub server: Option<Name>,
-    /// Program that containers of it run; a system image when absent and an init is among the packages
+    /// Program that containers of it run; a whole system with systemd, or the init among the packages, when absent
     #[arg(last = true)]
     pub command: Vec<String>,
     #[command(flatten)]
@@ -152,13 +152,37 @@ pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
     Ok(0)
 }
 
-/// Pulls what a command needed and did not find; the first error, with why, when that fails too.
-pub async fn pull_or(client: &Client, image: &str, missing: Error) -> Result<()> {
+/// Gets what a command needed and did not find: `debian/<release>` and `ubuntu/<release>` are made from packages, all else is
+/// pulled. The first error, with why, when that fails too.
+pub async fn obtain(client: &Client, (image, server): (&str, Option<&Name>), missing: Error) -> Result<()> {
+    if let Some(request) = base_system(image) {
+        say::note(&format!("image {image} is not there yet: making it from packages"));
+        return make(client, &BootstrapRequest { server: server.cloned(), ..request }).await;
+    }
     let request = PullRequest { image: image.to_owned(), server: None, insecure: false };
     match pull(client, &request).await {
         Ok(()) => Ok(()),
         Err(why) => Err(Error { details: vec![format!("and it cannot be pulled: {}", why.message)], ..missing }),
     }
+}
+
+/// Whether a name means a base system that can be made from packages.
+pub fn is_base_system(image: &str) -> bool {
+    base_system(image).is_some()
+}
+
+/// The base system a name means.
+fn base_system(image: &str) -> Option<BootstrapRequest> {
+    let (distribution, release) = image.strip_suffix(":latest").unwrap_or(image).split_once('/')?;
+    let known = matches!(distribution, "debian" | "ubuntu") && release.bytes().all(|b| b.is_ascii_lowercase());
+    known.then(|| BootstrapRequest {
+        distribution: distribution.to_owned(),
+        release: release.to_owned(),
+        include: Vec::new(),
+        name: None,
+        command: Vec::new(),
+        server: None,
+    })
 }
 
 async fn pull(client: &Client, request: &PullRequest) -> Result<()> {
@@ -201,10 +225,16 @@ async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<u8> {
         command: args.command,
         server: args.server,
     };
-    let body = serde_json::to_vec(&request).map_err(|error| Error::failed(error.to_string()))?;
+    make(client, &request).await.map(|()| 0)
+}
+
+/// Has a base system made, and shows how it goes.
+async fn make(client: &Client, request: &BootstrapRequest) -> Result<()> {
+    let name = request.name.clone().unwrap_or_else(|| format!("{}/{}", request.distribution, request.release));
+    let body = serde_json::to_vec(request).map_err(|error| Error::failed(error.to_string()))?;
     let headers = [("content-type", "application/json".to_owned())];
     let lines = client.lines(Method::POST, &format!("{}/bootstrap", path::IMAGES), Some(body.into()), &headers).await?;
-    follow(lines, &name).await.map(|()| 0)
+    follow(lines, &name).await
 }
 
 /// Shows progress until the image is there or failed.
@@ -235,4 +265,19 @@ async fn delete(client: &Client, args: DeleteArgs) -> Result<u8> {
         code = code.max(super::change(client, (Method::DELETE, &path), &(), args.change.dry_run).await?);
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_distributions_and_releases_are_base_systems() {
+        let made = |name: &str| base_system(name).map(|r| format!("{} {}", r.distribution, r.release));
+        assert_eq!(made("debian/bookworm").as_deref(), Some("debian bookworm"));
+        assert_eq!(made("ubuntu/noble:latest").as_deref(), Some("ubuntu noble"));
+        for other in ["debian", "debian:12", "debian/bookworm:1", "fedora/40", "127.0.0.1:5000/debian/bookworm"] {
+            assert_eq!(made(other), None, "{other}");
+        }
+    }
 }

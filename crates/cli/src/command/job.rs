@@ -279,7 +279,7 @@ fn job_template(args: &AddArgs) -> Result<api::spec::PodTemplate> {
 async fn make(client: &Client, request: &JobRequest) -> Result<Changed> {
     match client.send(Method::POST, path::JOBS, request).await {
         Err(error) if error.kind == Kind::NotFound && error.message.starts_with("no container and no image") => {
-            image::pull_or(client, &request.base, error).await?;
+            image::obtain(client, (&request.base, None), error).await?;
             client.send(Method::POST, path::JOBS, request).await
         }
         other => other,
@@ -387,7 +387,7 @@ async fn upgrade(client: &Client, args: UpgradeArgs) -> Result<u8> {
     let send = || client.send::<_, Changed>(Method::POST, &target, &request);
     let changed = match (send().await, &args.image) {
         (Err(error), Some(image)) if error.kind == Kind::NotFound && error.message.starts_with("no image") => {
-            image::pull_or(client, image, error).await?;
+            image::obtain(client, (image, None), error).await?;
             send().await?
         }
         (other, _) => other?,

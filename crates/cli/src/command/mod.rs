@@ -10,6 +10,7 @@ pub mod publish;
 pub mod server;
 pub mod stats;
 pub mod stream;
+pub mod system;
 pub mod token;
 
 use crate::{
@@ -43,6 +44,7 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Kill(args) => return container::kill(client, args).await,
         Command::Rm(args) => return container::remove(client, args).await,
         Command::Rename(args) => return container::rename(client, args).await,
+        Command::Set(args) => return system::set(client, args).await,
         Command::Attach(args) => stream::attach(client, args).await,
         Command::Logs(args) => stream::logs(client, args).await,
         Command::Cp(args) => return files::cp(client, args).await,

@@ -6,8 +6,8 @@ use api::{
     image::ImageRecord,
     plan::{ContainerPlan, Placement, Wanted},
     server::{Liveness, ServerFacts, ServerSpec},
-    spec::{ContainerSpec, JobSpec, PodTemplate, Power},
-    view::{JobRequest, ScaleRequest, UpgradeRequest},
+    spec::{ContainerKind, ContainerSpec, ContainerTemplate, JobSpec, PodTemplate, Power},
+    view::{JobRequest, LimitsRequest, ScaleRequest, UpgradeRequest},
 };
 use std::sync::Arc;
 
@@ -219,4 +219,39 @@ fn images_are_found_by_name_tag_and_digest() {
     }
     let error = image::find(&snapshot, "we").unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("did you mean web:latest?"));
+}
+
+#[test]
+fn a_container_is_a_system_when_that_is_asked_or_its_image_is_one_and_nothing_else_is_run() {
+    let mut snapshot = cluster();
+    let mut record = snapshot.images["bare:latest"].as_ref().clone();
+    record.name = "whole:latest".to_owned();
+    record.config.kind = ContainerKind::System;
+    snapshot.images.insert(record.name.clone(), Arc::new(record));
+    let kind = |image: &str, change: &dyn Fn(&mut ContainerTemplate)| {
+        let template = template(image, |t| change(&mut t.containers[0]));
+        container::create(&snapshot, lone("a", template), NOW).map(|spec| spec.template.containers[0].kind)
+    };
+    assert_eq!(kind("whole", &|_| ()), Ok(ContainerKind::System));
+    assert_eq!(kind("whole", &|c| c.command = Some(vec!["sh".to_owned()])), Ok(ContainerKind::App));
+    assert_eq!(kind("web", &|c| c.kind = ContainerKind::System), Ok(ContainerKind::System));
+    assert_eq!(kind("whole", &|c| c.system.privileged = true), Ok(ContainerKind::System));
+    let (kind_of, said) = refused(kind("web", &|c| c.system.nesting = true));
+    assert!(kind_of == Kind::Usage && said.contains("add --type system"), "{said}");
+    let (_, said) = refused(kind("whole", &|c| c.system.lxc = vec![("lxc.idmap".to_owned(), String::new())]));
+    assert!(said.contains("lxc.idmap cannot be set"), "{said}");
+}
+
+#[test]
+fn other_limits_need_room_where_the_container_is() {
+    let snapshot = with_c1();
+    let spec = &snapshot.containers["c1"];
+    let ask = |memory: u64| LimitsRequest { memory: Some(Bytes(memory)), ..LimitsRequest::default() };
+    let more = container::limits(&snapshot, spec, &ask(512 << 20), NOW).unwrap();
+    assert_eq!(more.template.containers[0].limits.memory, Some(Bytes(512 << 20)));
+    assert_eq!((more.created, &more.server, more.restarts), (spec.created, &spec.server, spec.restarts), "nothing else changes");
+    let (kind, said) = refused(container::limits(&snapshot, spec, &ask(2 << 30), NOW));
+    assert!(kind == Kind::NotPlaced && said.contains("cannot place c1"), "{said}");
+    let (kind, said) = refused(container::limits(&snapshot, spec, &ask(1), NOW));
+    assert!(kind == Kind::Usage && said.contains("too small"), "{said}");
 }

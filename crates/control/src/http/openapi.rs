@@ -28,6 +28,7 @@ const OPERATIONS: &[(&str, &str, &str, &str, &str)] = &[
     ("post", "/v1/containers/{target}/unfreeze", "Let them go on", "", "Changed"),
     ("post", "/v1/containers/{target}/rename", "Give it another name", "Renaming", "Changed"),
     ("post", "/v1/containers/{target}/publish", "Lead a port of its server to it, or no longer", "Publishing", "Changed"),
+    ("post", "/v1/containers/{target}/limits", "Change what it may use, without a restart", "LimitsRequest", "Changed"),
     ("post", "/v1/containers/{target}/kill", "Send a signal", "", "null"),
     ("post", "/v1/containers/{target}/exec", "Run a command (upgrade to roost-stream/1)", "ExecRequest", "upgrade"),
     ("post", "/v1/containers/{target}/attach", "Follow its output (upgrade to roost-stream/1)", "", "upgrade"),

@@ -3,13 +3,13 @@
 use super::{Faults, lock};
 use crate::{
     DriverError, Result, Runtime,
-    runtime::{ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
+    runtime::{Adjust, ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
 };
 use api::{
     Bytes, InstanceId, Name,
     quantity::{Span, Timestamp},
     report::InstanceStats,
-    spec::ContainerKind,
+    spec::{ContainerKind, Limits},
     stream::ExecRequest,
 };
 use std::{
@@ -197,6 +197,21 @@ impl Runtime for FakeRuntime {
     }
 }
 
+impl Adjust for FakeRuntime {
+    fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()> {
+        self.faults.enter("limit", id)?;
+        let mut state = lock(&self.state);
+        let running = state.pods.get_mut(&id).filter(|(_, status)| status.state != PodState::Stopped);
+        let (pod, _) = running.ok_or_else(|| DriverError::fatal(format!("pod {id} does not run")))?;
+        for container in &mut pod.containers {
+            if let Some((_, new)) = limits.iter().find(|(name, _)| *name == container.name) {
+                container.limits = new.clone();
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A command that has said everything and waits for its input to be closed, if there is any.
 fn command(code: i32, said: &[u8]) -> std::io::Result<ExecHandle> {
     let (out, mut said_to) = std::io::pipe()?;
@@ -257,5 +272,9 @@ impl Inspect for FakeInspect {
         let root = self.directory.join(id.to_string()).join("root");
         std::fs::create_dir_all(&root).map_err(|e| DriverError::fatal(format!("{}: {e}", root.display())))?;
         Ok(root)
+    }
+
+    fn first_owner(&self, _: InstanceId, _: Option<&Name>) -> Result<u32> {
+        Ok(0)
     }
 }

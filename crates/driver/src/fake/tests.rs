@@ -30,6 +30,7 @@ fn pod(id: InstanceId) -> PodRun {
         user_namespace: false,
         read_only: false,
         terminal: false,
+        system: api::system::SystemRules::default(),
     };
     PodRun {
         id,

@@ -105,6 +105,7 @@ impl<'a> Options<'a> {
             read_only: false,
             terminal: false,
             stdin: false,
+            system: api::system::SystemRules::default(),
         };
         let port = |port: &str| PublishedPort { host: port.parse().unwrap(), container: 80, protocol: Protocol::Tcp };
         PodTemplate {
@@ -467,6 +468,7 @@ pub fn report(phase: Phase, health: Health) -> InstanceReport {
         started: None,
         exit_code: None,
         restarts: 0,
+        limits: Vec::new(),
     }
 }
 

@@ -52,6 +52,20 @@ pub struct Container {
     pub outputs: Vec<(OwnedFd, bool)>,
     /// It has a terminal: its output's other direction is its input.
     pub terminal: bool,
+    /// Application or system.
+    pub kind: ContainerKind,
+    /// The container's end of its console, held open while a system that reboots has it closed.
+    pub console: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Its main process now, if there is one: a system that reboots has another each time.
+    pub fn main(&self) -> Option<i32> {
+        match self.kind {
+            ContainerKind::System if self.main != self.child => lxc::init::first_of(self.child),
+            _ => Some(self.main),
+        }
+    }
 }
 
 impl Pod {
@@ -59,7 +73,7 @@ impl Pod {
     pub fn running(&self) -> Running {
         let told = |c: &Container| RunningContainer {
             name: c.name.clone(),
-            pid: c.exit_code.is_none().then_some(c.main),
+            pid: if c.exit_code.is_none() { c.main() } else { None },
             exit_code: c.exit_code,
         };
         Running { started: self.started, containers: self.containers.iter().map(told).collect() }
@@ -106,26 +120,32 @@ fn take_back(order: &Order) {
 fn one(making: &Making<'_>) -> Result<Container, Refusal> {
     let container = making.container();
     let log = Log::open(making.order.paths.log_file(&container.name))?;
-    let (streams, outputs, hand_over) = streams(container.terminal && container.kind == ContainerKind::App)?;
+    let has_terminal = match container.kind {
+        ContainerKind::App => container.terminal,
+        ContainerKind::System => lxc::init::is_init(&container.argv),
+    };
+    let (streams, outputs, hand_over) = streams(has_terminal)?;
     let (child, main) = make(making, streams)?;
     let terminal = hand_over.is_some();
-    let outputs = match hand_over {
-        Some(socket) => vec![(received_terminal(&socket)?, false)],
-        None => outputs,
+    let (outputs, console) = match hand_over {
+        Some(socket) => {
+            let (ours, theirs) = received_terminal(&socket)?;
+            (vec![(ours, false)], theirs)
+        }
+        None => (outputs, None),
     };
     Ok(Container {
         name: container.name.clone(),
         child,
         main,
         exit_code: None,
-        stop_signal: match container.kind {
-            ContainerKind::App => container.stop_signal,
-            ContainerKind::System => lxc::stop_signal(container.stop_signal, main),
-        },
+        stop_signal: container.stop_signal,
         cgroup: making.cgroup(),
         log,
         outputs,
         terminal,
+        kind: container.kind,
+        console,
     })
 }
 
@@ -144,12 +164,14 @@ fn streams(terminal: bool) -> Result<Ends> {
     Ok((streams, vec![(output, false), (error, true)], None))
 }
 
-fn received_terminal(socket: &UnixStream) -> Result<OwnedFd> {
+/// Our end of a terminal, and the container's where that is to be held as well.
+fn received_terminal(socket: &UnixStream) -> Result<(OwnedFd, Option<OwnedFd>)> {
     if !sys::wait_readable(socket.as_fd(), MAKING_MILLIS)? {
         return Err(Error::text("the container's terminal did not come in time"));
     }
-    let (_, mut all) = fds::receive(socket.as_fd(), &mut [0; 8])?;
-    all.pop().ok_or_else(|| Error::text("the container's terminal did not come"))
+    let mut all = fds::receive(socket.as_fd(), &mut [0; 8])?.1.into_iter();
+    let ours = all.next().ok_or_else(|| Error::text("the container's terminal did not come"))?;
+    Ok((ours, all.next()))
 }
 
 /// Makes the container in a process of its own. Gives our child and the container's main process.
@@ -162,7 +184,7 @@ fn make(making: &Making<'_>, streams: Streams) -> Result<(i32, i32), Refusal> {
             drop(answer);
             let made = match making.container().kind {
                 ContainerKind::App => making.app(streams).map_or_else(Made::Refused, Made::Process),
-                ContainerKind::System => Made::Refused(lxc::become_keeper(making, &streams)),
+                ContainerKind::System => Made::Refused(lxc::keeper::become_keeper(making, &streams)),
             };
             let text = serde_json::to_vec(&made).unwrap_or_default();
             let _ = std::fs::File::from(told).write_all(&text);
@@ -179,7 +201,7 @@ fn make(making: &Making<'_>, streams: Streams) -> Result<(i32, i32), Refusal> {
                     Err(refusal)
                 }
                 None if making.container().kind == ContainerKind::System => {
-                    lxc::main_process(making, maker).map(|main| (maker, main))
+                    lxc::init::main_process(&making.paths(), maker).map(|main| (maker, main))
                 }
                 None => Err(Refusal::before("the process that makes containers died; the kernel's log may say why")),
             }
