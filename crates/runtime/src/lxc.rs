@@ -87,6 +87,9 @@ impl Lxc {
     }
 }
 
+/// LXC's directory of containers. It keeps nothing there of ours, but root inside must be able to enter it.
+const DIRECTORY: &str = "/run";
+
 /// A program of LXC, where the distribution puts them.
 fn tool(name: &str) -> Option<PathBuf> {
     ["/usr/bin", "/usr/local/bin"].iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists())

@@ -1,6 +1,6 @@
 //! Commands in system containers, by `lxc-attach`, which follows the container's own configuration.
 
-use super::required;
+use super::{DIRECTORY, required};
 use crate::{Error, Result, engine::Engine, exec::target, sys, user};
 use api::{InstanceId, stream::ExecRequest};
 use driver::runtime::ExecHandle;
@@ -27,7 +27,7 @@ pub fn attach(engine: &Engine, id: InstanceId, request: &ExecRequest) -> Result<
     let words = in_directory(root.as_fd(), request)?;
     let paths = crate::paths::PodPaths::new(engine.options(), id).container(&container.name);
     let mut command = Command::new(required("lxc-attach")?);
-    command.arg("-n").arg(container.name.as_str()).arg("-P").arg(paths.lxc());
+    command.args(["-n", &paths.lxc_name(), "-P", DIRECTORY]);
     command.args(["--keep-env", "-u", &user.uid.to_string(), "-g", &user.gid.to_string(), "--"]);
     command.args(words).current_dir("/").env_clear();
     let mut env = container.env.clone();

@@ -86,6 +86,10 @@ fn lines<'a>(facts: &Facts<'a>) -> Vec<(&'a str, String)> {
     if !container.env.iter().any(|e| e.starts_with("PATH=")) {
         all.push(("lxc.environment", DEFAULT_PATH.to_owned()));
     }
+    if facts.console.is_some() {
+        // Busybox's init otherwise speaks to the streams it was started with, which are not the console but lxc-start's own.
+        all.push(("lxc.environment", "CONSOLE=/dev/console".to_owned()));
+    }
     all.extend(container.env.iter().map(|entry| ("lxc.environment", entry.clone())));
     all.extend(limits(facts));
     all.extend(facts.etc.iter().map(|(source, target)| ("lxc.mount.entry", mount(source, target, "file", false))));

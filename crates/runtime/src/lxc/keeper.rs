@@ -4,7 +4,7 @@
 //! shifted, copies of mounts in a place that root inside may reach, and a `/sys` of the pod's network, which only the owner of
 //! that network may mount.
 
-use super::{config, init, required};
+use super::{DIRECTORY, config, init, required};
 use crate::{
     Error, Result,
     cgroup::Shape,
@@ -99,10 +99,11 @@ fn keeper(making: &Making<'_>, streams: &Streams) -> Result<Command, Refusal> {
 }
 
 fn command(making: &Making<'_>, (program, config): (&Path, &Path), streams: &Streams) -> Result<Command> {
-    let (container, lxc) = (making.container(), making.paths().lxc());
+    let (container, paths) = (making.container(), making.paths());
     let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| Error::call("hand over the streams", e));
     let mut command = Command::new(program);
-    command.args(["-F", "-n", container.name.as_str(), "-P"]).arg(&lxc).arg("-f").arg(config).arg("-o").arg(lxc.join("lxc.log"));
+    command.args(["-F", "-n", &paths.lxc_name(), "-P", DIRECTORY]);
+    command.arg("-f").arg(config).arg("-o").arg(paths.lxc().join("lxc.log"));
     command.args(["-l", "WARN", "--"]).args(&container.argv).current_dir("/").env_clear();
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command.stdin(copy(&streams.input)?).stdout(copy(&streams.output)?).stderr(copy(&streams.error)?);

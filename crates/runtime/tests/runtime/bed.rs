@@ -140,7 +140,11 @@ impl Bed {
 
     /// Waits until the log holds this line.
     pub fn until_logged(&self, id: InstanceId, line: &str) {
-        until(&format!("{line:?} is logged by {id}"), || self.log(id, "main").iter().any(|l| l == line));
+        let begin = Instant::now();
+        while !self.log(id, "main").iter().any(|l| l == line) {
+            assert!(begin.elapsed() < PATIENCE, "not in time: {line:?} is logged by {id}: {:?}", self.log(id, "main"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs a command inside; exit code and output, standard error included.
