@@ -102,5 +102,5 @@ pub fn image(config: ImageConfig) -> LocalImage {
     } else {
         config
     };
-    LocalImage { digest: DIGEST.to_owned(), config, layers: vec!["/layers/1".into()], size: Bytes(1) }
+    LocalImage { digest: DIGEST.to_owned(), config, layers: vec!["/layers/1".into()], size: Bytes(1), index: None }
 }

@@ -22,6 +22,19 @@ pub struct ImageRecord {
     pub config: ImageConfig,
     /// When it came.
     pub created: Timestamp,
+    /// `sha256:…` of the index it was chosen from: what the name leads to for others. Absent when it was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Why no server can run it, when none can: it is for other machines, or no image at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
+}
+
+impl ImageRecord {
+    /// What the name leads to for others: the index if there is one, else the manifest.
+    pub fn target(&self) -> &str {
+        self.index.as_deref().unwrap_or(&self.digest)
+    }
 }
 
 /// What an image says about how to run it (OCI image configuration, the parts we use).
@@ -73,6 +86,9 @@ pub struct LocalImage {
     pub layers: Vec<std::path::PathBuf>,
     /// Bytes of the layers as stored.
     pub size: Bytes,
+    /// `sha256:…` of the index that led to it, known only to whoever has just followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
 }
 
 /// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
@@ -119,6 +135,11 @@ pub enum ImageProgress {
     Done {
         /// The record now in the cluster's store.
         image: Box<ImageRecord>,
+    },
+    /// The end: it is in another registry.
+    Pushed {
+        /// What its name leads to there.
+        digest: String,
     },
     /// The end: it failed, and nothing was left.
     Failed {

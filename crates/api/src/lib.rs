@@ -14,6 +14,7 @@ pub mod name;
 pub mod path;
 pub mod plan;
 pub mod quantity;
+pub mod registry;
 pub mod report;
 pub mod server;
 pub mod snapshot;

@@ -4,6 +4,7 @@ use crate::{
     name::{InstanceId, Name},
     plan::{Rollout, Wanted},
     quantity::{Bytes, Span, Timestamp},
+    registry::Access,
     report::{Health, InstanceStats, Phase},
     server::{Liveness, ServerFacts, ServerSpec},
     spec::{ContainerKind, ContainerSpec, JobSpec, PodTemplate, PublishedPort},
@@ -60,7 +61,7 @@ pub struct JoinAnswer {
     pub authority: String,
 }
 
-/// A join token. The secret is shown once, when it is made.
+/// A token. The secret is shown once, when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// First characters of the hash of the secret.
@@ -72,6 +73,9 @@ pub struct Token {
     pub expires: Timestamp,
     /// How often it may still be used.
     pub uses_left: u32,
+    /// What it allows at the registry, when it is for that; servers do not join with it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Access>,
 }
 
 /// A server in a list.
@@ -298,6 +302,59 @@ pub struct PullRequest {
     /// The registry speaks plain HTTP. Loopback registries always may.
     #[serde(default)]
     pub insecure: bool,
+    /// Who asks there; nobody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+}
+
+/// A push of an image of the cluster to a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PushRequest {
+    /// Name in the cluster; its digest when it goes to an agent.
+    pub image: String,
+    /// Reference in the registry.
+    pub to: String,
+    /// The registry speaks plain HTTP. Loopback registries always may.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Who asks there; nobody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+}
+
+/// Name and password at a registry.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Login {
+    /// Name.
+    pub user: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// How an image leaves as an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArchiveFormat {
+    /// An OCI image layout.
+    #[default]
+    Oci,
+    /// As `docker save` writes it.
+    DockerArchive,
+}
+
+/// What is to go from, or went from, content stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pruned {
+    /// Names.
+    pub names: usize,
+    /// Bytes on all servers' disks.
+    pub freed: Bytes,
 }
 
 /// A base system from the distribution's packages.

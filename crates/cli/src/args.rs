@@ -1,6 +1,6 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
-use crate::command::{container, events, files, image, job, list, publish, server, stats, stream, token};
+use crate::command::{container, events, files, image, job, list, publish, registry, server, stats, stream, token};
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
 use std::{net::IpAddr, path::PathBuf};
@@ -59,7 +59,10 @@ pub enum Command {
     /// Servers of the cluster
     #[command(subcommand)]
     Server(server::ServerCommand),
-    /// Tokens that servers join with
+    /// The registry inside: docker, podman and skopeo push to it and pull from it
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    /// Tokens that servers join with, and tokens of the registry
     #[command(subcommand)]
     Token(token::TokenCommand),
     Events(events::EventsArgs),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// Nouns that a verb may be glued to: `addjob`, `listjobs`.
-const NOUNS: &[&str] = &["job", "server", "image", "token", "pub"];
+const NOUNS: &[&str] = &["job", "server", "image", "registry", "token", "pub"];
 /// Verbs that may be glued in front, and what they are called in the canonical form.
 const VERBS: &[(&str, &str)] = &[
     ("add", "add"),

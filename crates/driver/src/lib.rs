@@ -6,12 +6,14 @@
 //!
 //! *Invariant:* knows nothing of stores, sockets or plans.
 
+pub mod content;
 pub mod fake;
 pub mod image;
 pub mod network;
 pub mod runtime;
 pub mod suite;
 
+pub use content::{Content, Uploads};
 pub use image::Images;
 pub use network::Network;
 pub use runtime::Runtime;

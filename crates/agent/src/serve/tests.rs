@@ -296,7 +296,7 @@ async fn images_come_are_reported_and_go_unless_they_are_needed() {
     let image = record(&lines);
     assert_eq!(image.name, "web:latest");
     assert!(api.agent.engine.report().images.contains(&image.digest));
-    let pull = PullRequest { image: "127.0.0.1:5000/db:1".to_owned(), server: None, insecure: false };
+    let pull = PullRequest { image: "127.0.0.1:5000/db:1".to_owned(), server: None, insecure: false, login: None };
     let body = serde_json::to_vec(&pull).unwrap();
     let pulled = api.client.lines::<ImageProgress>(Method::POST, "/v1/images/pull", Some(body.into()), &[]).await.unwrap();
     assert_eq!(record(&all(pulled).await).name, "127.0.0.1:5000/db:1");

@@ -7,6 +7,7 @@ pub mod image;
 pub mod job;
 pub mod list;
 pub mod publish;
+pub mod registry;
 pub mod server;
 pub mod stats;
 pub mod stream;
@@ -52,6 +53,7 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Unpublish(args) => return publish::unpublish(client, args).await,
         Command::Image(args) => return image::run(client, args).await,
         Command::Server(args) => return server::run(client, args).await,
+        Command::Registry(args) => return registry::run(client, args).await,
         Command::Token(args) => return token::run(client, args).await,
         Command::Events(args) => events::events(client, args).await,
         Command::Why(args) => events::why(client, args).await,

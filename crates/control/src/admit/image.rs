@@ -42,6 +42,9 @@ pub fn resolve(snapshot: &Snapshot, template: &mut PodTemplate) -> Result<()> {
             Some(record) => record,
             None => find(snapshot, &container.image.name)?,
         };
+        if let Some(why) = &record.unusable {
+            return Err(Error::usage(format!("image {} cannot be run: {why}", record.name)));
+        }
         container.image.digest = Some(record.digest.clone());
         container.kind = record.config.kind;
         let has_program = !record.config.entrypoint.is_empty() || !record.config.command.is_empty();

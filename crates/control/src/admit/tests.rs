@@ -48,7 +48,15 @@ fn cluster() -> Snapshot {
     for (image, command) in [("web", vec!["/bin/web".to_owned()]), ("bare", Vec::new())] {
         let config = api::image::ImageConfig { command, ..Default::default() };
         let digest = format!("sha256:{image}");
-        let record = ImageRecord { name: format!("{image}:latest"), digest, size: Bytes(1), config, created: NOW };
+        let record = ImageRecord {
+            name: format!("{image}:latest"),
+            digest,
+            size: Bytes(1),
+            config,
+            created: NOW,
+            index: None,
+            unusable: None,
+        };
         snapshot.images.insert(record.name.clone(), Arc::new(record));
     }
     snapshot

@@ -6,6 +6,7 @@ mod events;
 mod images;
 mod jobs;
 mod openapi;
+pub mod registry;
 mod servers;
 mod streams;
 mod watch;
@@ -59,6 +60,7 @@ fn router(control: Control) -> Router {
         .merge(containers::routes())
         .merge(jobs::routes())
         .merge(images::routes())
+        .merge(registry::routes())
         .merge(events::routes())
         .merge(streams::routes())
         .merge(agent::routes())

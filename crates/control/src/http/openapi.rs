@@ -9,7 +9,8 @@ mod tests;
 use super::{
     containers::{Publishing, Renaming},
     events::Following,
-    images::Import,
+    images::{Import, leave::Export, prune::Pruning},
+    registry::RegistryChange,
     servers::Settings,
     streams::Kill,
     write::{Removal, Trying},
@@ -21,12 +22,13 @@ use api::{
     event::Event,
     image::{ImageProgress, ImageRecord},
     path,
+    registry::RegistryView,
     report::Report,
     server::ServerFacts,
     stream::{ArchiveQuery, ExecRequest, LogLine, LogQuery},
     view::{
-        BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, PullRequest,
-        ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
+        BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, Pruned,
+        PullRequest, PushRequest, ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
     },
 };
 use axum::Json;
@@ -39,9 +41,9 @@ const OPERATIONS: &[Operation] = &[
     get("/v1/openapi.json", "describe", "This description").answers::<Map<String, Value>>(),
     get("/metrics", "metrics", "Prometheus metrics").answers_text(),
     post("/v1/join", "join", "Join the cluster with a token").takes::<JoinRequest>().answers::<JoinAnswer>(),
-    get("/v1/tokens", "list_tokens", "List join tokens").answers::<Vec<Token>>(),
-    post("/v1/tokens", "create_token", "Make a join token").takes::<Grant>().answers::<Token>(),
-    delete("/v1/tokens/{id}", "revoke_token", "Revoke a join token").query::<Trying>().answers::<Changed>(),
+    get("/v1/tokens", "list_tokens", "List tokens").answers::<Vec<Token>>(),
+    post("/v1/tokens", "create_token", "Make a token").takes::<Grant>().answers::<Token>(),
+    delete("/v1/tokens/{id}", "revoke_token", "Revoke a token").query::<Trying>().answers::<Changed>(),
     get("/v1/servers", "list_servers", "List servers").watched::<Vec<ServerView>>(),
     get("/v1/servers/{name}", "show_server", "Show a server").answers::<ServerView>(),
     patch("/v1/servers/{name}", "set_server", "Set labels or subnet of a server")
@@ -89,6 +91,14 @@ const OPERATIONS: &[Operation] = &[
     post("/v1/images/bootstrap", "bootstrap_image", "Make a base system from packages")
         .takes::<BootstrapRequest>()
         .lines::<ImageProgress>(),
+    post("/v1/images/push", "push_image", "Push to a registry").takes::<PushRequest>().lines::<ImageProgress>(),
+    post("/v1/images/prune", "prune_images", "Remove content that nothing needs").query::<Pruning>().answers::<Pruned>(),
+    get("/v1/images/{name}/export", "export_image", "An image as an archive").query::<Export>().answers_tar(),
+    get("/v1/registry", "show_registry", "Where the registry is, and what is set").answers::<RegistryView>(),
+    patch("/v1/registry", "set_registry", "Set what everybody may do at the registry")
+        .query::<Trying>()
+        .takes::<RegistryChange>()
+        .answers::<Changed>(),
     get("/v1/events", "events", "What happened").query::<Following>().answers::<Vec<Event>>().lines::<Event>(),
     get("/v1/why/{target}", "why", "Why something is as it is").answers::<Why>(),
     get("/v1/settled", "settled", "Wait until names and routes of now are everywhere").answers::<Settled>(),

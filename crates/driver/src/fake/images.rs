@@ -2,13 +2,14 @@
 
 use super::{Faults, lock};
 use crate::{
-    DriverError, Images, Result,
+    Content, DriverError, Images, Result, Uploads,
     image::{BlobSource, Progress},
 };
 use api::{
     Bytes,
     image::{ImageConfig, ImageProgress, LocalImage},
-    view::{BootstrapRequest, PullRequest},
+    registry::{Code, HeldManifest, Refusal, Runs},
+    view::{ArchiveFormat, BootstrapRequest, PullRequest, PushRequest},
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,8 @@ pub struct FakeImages {
     /// Calls, failures, delays: verbs are the trait's.
     pub faults: Faults,
     state: Mutex<BTreeMap<String, LocalImage>>,
+    uploads: Mutex<BTreeMap<String, Vec<u8>>>,
+    held: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 impl FakeImages {
@@ -35,7 +38,7 @@ impl FakeImages {
     /// An image is here.
     pub fn add(&self, digest: &str, config: ImageConfig) -> LocalImage {
         let layers = vec![format!("/layers/{}", digest.trim_start_matches("sha256:")).into()];
-        let image = LocalImage { digest: digest.to_owned(), config, layers, size: Bytes(1_000) };
+        let image = LocalImage { digest: digest.to_owned(), config, layers, size: Bytes(1_000), index: None };
         lock(&self.state).insert(digest.to_owned(), image.clone());
         image
     }
@@ -107,6 +110,96 @@ impl Images for FakeImages {
         let content = serde_json::to_vec(&image.config).map_err(|e| DriverError::fatal(e.to_string()))?;
         unnamed(&content).map_err(|e| DriverError::fatal(format!("{digest}: {e}")))
     }
+}
+
+/// Takes any digest for the right one.
+impl Uploads for FakeImages {
+    fn begin(&self) -> Result<String, Refusal> {
+        self.asked("begin", "")?;
+        let mut uploads = lock(&self.uploads);
+        let name = uploads.len().to_string();
+        uploads.insert(name.clone(), Vec::new());
+        Ok(name)
+    }
+
+    fn received(&self, upload: &str) -> Result<u64, Refusal> {
+        lock(&self.uploads).get(upload).map(|bytes| bytes.len() as u64).ok_or_else(unknown)
+    }
+
+    fn append(&self, upload: &str, at: Option<u64>, bytes: &mut dyn Read) -> Result<u64, Refusal> {
+        self.asked("append", upload)?;
+        let mut uploads = lock(&self.uploads);
+        let here = uploads.get_mut(upload).ok_or_else(unknown)?;
+        if at.is_some_and(|at| at != here.len() as u64) {
+            return Err(Refusal::new(Code::BlobUploadInvalid, format!("the next byte is {}", here.len())));
+        }
+        bytes.read_to_end(here).map_err(|e| Refusal::new(Code::BlobUploadInvalid, e.to_string()))?;
+        Ok(here.len() as u64)
+    }
+
+    fn finish(&self, upload: &str, digest: &str) -> Result<(), Refusal> {
+        let bytes = lock(&self.uploads).remove(upload).ok_or_else(unknown)?;
+        lock(&self.held).insert(digest.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn cancel(&self, upload: &str) -> Result<(), Refusal> {
+        lock(&self.uploads).remove(upload).map(drop).ok_or_else(unknown)
+    }
+}
+
+/// Manifests are not looked into: nothing of them runs.
+impl Content for FakeImages {
+    fn hold(&self, manifest: &[u8], media_type: &str) -> Result<HeldManifest, Refusal> {
+        self.asked("hold", media_type)?;
+        let mut hasher = DefaultHasher::new();
+        manifest.hash(&mut hasher);
+        let digest = format!("sha256:{:064x}", hasher.finish());
+        lock(&self.held).insert(digest.clone(), manifest.to_vec());
+        Ok(HeldManifest {
+            digest,
+            media_type: media_type.to_owned(),
+            size: manifest.len() as u64,
+            artifact_type: None,
+            subject: None,
+            annotations: BTreeMap::new(),
+            manifests: Vec::new(),
+            runs: Runs::Nothing("it is a fake".to_owned()),
+        })
+    }
+
+    fn held(&self) -> Vec<String> {
+        lock(&self.held).keys().cloned().collect()
+    }
+
+    fn size(&self, digest: &str) -> Option<u64> {
+        lock(&self.held).get(digest).map(|bytes| bytes.len() as u64)
+    }
+
+    fn discard(&self, digest: &str) -> Result<(), Refusal> {
+        lock(&self.held).remove(digest);
+        Ok(())
+    }
+
+    fn export(&self, digest: &str, name: &str, _: ArchiveFormat, to: &mut dyn Write) -> Result<()> {
+        self.faults.enter("export", digest)?;
+        to.write_all(name.as_bytes()).map_err(|e| DriverError::fatal(e.to_string()))
+    }
+
+    fn push(&self, request: &PushRequest, _: Progress<'_>) -> Result<String> {
+        self.faults.enter("push", &request.to)?;
+        Ok(request.image.clone())
+    }
+}
+
+impl FakeImages {
+    fn asked(&self, verb: &str, argument: &str) -> Result<(), Refusal> {
+        self.faults.enter(verb, argument).map_err(|error| Refusal::new(Code::Unknown, error.message))
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(Code::BlobUploadUnknown, "there is no such upload")
 }
 
 /// A file with this content and no name any more.

@@ -33,7 +33,9 @@ pub fn image(work: &Work<'_>, files: &Files, manifest: &Path, what: &str) -> Res
     }
     let find = |name: &str| files.get(name).ok_or_else(|| Error::content(format!("{what} is incomplete: it lacks {name}")));
     let config = Files::read(find(&saved.config)?, MAX_CONFIG, &format!("the configuration in {what}"))?;
-    let diff_ids = Configuration::parse(&config, saved.layers.len())?.rootfs.diff_ids;
+    let configuration = Configuration::parse(&config, saved.layers.len())?;
+    configuration.fits(what)?;
+    let diff_ids = configuration.rootfs.diff_ids;
     let paths = saved.layers.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
     let jobs: Vec<_> = paths.into_iter().zip(&saved.layers).zip(&diff_ids).collect();
     let layers = fetch::each(&jobs, work, |((path, name), diff_id)| {

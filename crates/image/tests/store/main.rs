@@ -3,6 +3,8 @@
 
 mod bed;
 mod bootstrap;
+mod content;
+mod cut;
 mod evil;
 mod forms;
 mod life;
