@@ -319,7 +319,9 @@ fn all_of_it_holds_on_cgroups_v2_as_well() {
         return;
     }
     let own = std::env::current_exe().unwrap();
-    let out = Vm::new().run(&[own.as_os_str(), "--test-threads=2".as_ref(), "--show-output".as_ref()]).must(0);
+    let out = Vm::new()
+        .run(&[own.as_os_str(), "--test-threads=2".as_ref(), "--show-output".as_ref(), "--color=never".as_ref()])
+        .must(0);
     assert!(out.stdout.contains("in there the control groups are v2"), "{out}");
     let here = std::process::Command::new(own).arg("--list").output().unwrap();
     let listed = String::from_utf8(here.stdout).unwrap().lines().filter(|line| line.ends_with(": test")).count();
