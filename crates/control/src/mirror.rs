@@ -5,13 +5,8 @@ use store::{Event, Watch};
 
 /// Reads everything, then follows.
 pub async fn start(control: &Control) -> Result<(), ControlError> {
-    // Whoever asks first shall find all of it: a world with no servers yet knows everything about each of them.
-    let (whole, _) = control.store.read(api::key::CLUSTER).await?;
     let mut watch = control.store.watch("", 0).await?;
     step(control, &mut watch).await?;
-    while control.world.now().snapshot.revision < whole {
-        step(control, &mut watch).await?;
-    }
     let control_task = control.clone();
     control.scope.component("mirror of the store", async move {
         loop {
@@ -52,10 +47,31 @@ fn take(world: &mut World, event: Event) -> Result<(), ControlError> {
                 if let Some(server) = key.strip_prefix(api::key::SERVERS) {
                     world.snapshot.reports.remove(server);
                     world.snapshot.liveness.remove(server);
+                    world.snapshot.strays.remove(server);
                 }
             }
             world.snapshot.revision = revision;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::{Name, server::Liveness};
+
+    #[test]
+    #[allow(clippy::field_reassign_with_default, reason = "not all fields can be named here")]
+    fn a_start_over_keeps_what_the_store_does_not_hold() {
+        let server = Name::parse("server", "s1").unwrap();
+        let mut world = World::default();
+        world.sequence = 7;
+        world.snapshot.liveness.insert(server.clone(), Liveness::Alive);
+        world.snapshot.strays.insert(server.clone());
+        take(&mut world, Event::StartOver { revision: 9, entries: Vec::new() }).unwrap();
+        assert_eq!((world.snapshot.revision, world.sequence), (9, 7));
+        assert_eq!(world.snapshot.liveness(&server), Liveness::Alive);
+        assert!(world.snapshot.strays.contains(&server));
+    }
 }

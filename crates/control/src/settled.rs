@@ -1,6 +1,6 @@
 //! When a change has arrived everywhere: every living server has names and routes that were cut from a world with it.
 
-use crate::Control;
+use crate::{Control, world::World};
 use api::{Name, Snapshot, server::Liveness};
 use imbl::OrdMap;
 use std::{collections::BTreeMap, time::Duration};
@@ -34,8 +34,7 @@ impl Cuts {
 /// Waits until every living server has what follows from the world as it is now; those that have not in time.
 pub async fn settled(control: &Control) -> Vec<Name> {
     let (mut worlds, mut cuts) = (control.world.listen(), control.cuts.0.subscribe());
-    let mut waiting = Waiting::begin(&worlds.borrow_and_update().snapshot);
-    waiting.since = worlds.borrow().sequence;
+    let mut waiting = Waiting::begin(&worlds.borrow_and_update());
     let all = async {
         loop {
             waiting.look(&cuts.borrow_and_update(), &worlds.borrow_and_update().snapshot);
@@ -63,9 +62,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn begin(snapshot: &Snapshot) -> Self {
+    fn begin(world: &World) -> Self {
+        let snapshot = &world.snapshot;
         let alive = snapshot.servers.keys().filter(|name| snapshot.liveness(name) == Liveness::Alive);
-        Self { since: 0, servers: alive.map(|name| (name.clone(), None)).collect() }
+        Self { since: world.sequence, servers: alive.map(|name| (name.clone(), None)).collect() }
     }
 
     /// Forgets those that have it, and those that are not there any more.

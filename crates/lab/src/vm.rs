@@ -16,7 +16,8 @@ use std::{
 pub const INSIDE: &str = "ROOST_LAB_VM";
 /// Before the exit code of what ran there, on the console.
 const ENDED: &str = "the virtual machine's program ended with ";
-/// The same, for the machine's shell. Standard input is the list of words, each ended by a zero byte.
+/// What the machine's shell does: runs the words in the file beside this script, each ended by a zero byte, says how that ended as
+/// [`ENDED`] has it, and powers off.
 const RUN: &str = "\
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 ip link set lo up
