@@ -77,9 +77,14 @@ impl Sandbox {
 /// Removes a link that may have gone with the namespace at its other end, or may be about to.
 pub fn cut_off(switch: &Network, link: &str) -> Result<()> {
     match switch.ip(&format!("link delete {link}")) {
-        Err(SandboxError::Tool { said, .. }) if said.contains("Cannot find device") => Ok(()),
+        Err(SandboxError::Tool { said, .. }) if is_gone(&said) => Ok(()),
         other => other,
     }
+}
+
+/// What `ip` says when it looked for a device in vain, and what the kernel says when the device went after `ip` had found it.
+fn is_gone(said: &str) -> bool {
+    said.contains("Cannot find device") || said.contains("No such device")
 }
 
 /// Removes what is in a directory, as a reboot does to `/run`.
