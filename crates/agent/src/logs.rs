@@ -5,6 +5,7 @@ use api::{
     quantity::Timestamp,
     stream::{LogLine, LogQuery},
 };
+use driver::runtime::LogPosition;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
@@ -26,7 +27,12 @@ pub struct Reader {
     since: Timestamp,
     file: Option<BufReader<File>>,
     inode: u64,
+    /// How far into the file it is.
+    offset: u64,
     partial: Vec<u8>,
+    end: Option<LogPosition>,
+    /// The file that the end is in is there no more, and so nothing that was before it.
+    past: bool,
 }
 
 impl Reader {
@@ -38,7 +44,10 @@ impl Reader {
             since: query.since.unwrap_or_default(),
             file: None,
             inode: 0,
+            offset: 0,
             partial: Vec::new(),
+            end: None,
+            past: false,
         };
         let (age, offset) = match query.tail {
             Some(lines) => reader.tail_start(lines)?,
@@ -48,15 +57,30 @@ impl Reader {
         Ok(reader)
     }
 
+    /// The same, with nothing of what was written later than this.
+    pub fn until(mut self, end: LogPosition) -> Self {
+        self.end = Some(end);
+        self.past = self.is_past();
+        self
+    }
+
+    fn is_past(&self) -> bool {
+        self.end.is_some_and(|end| (0..3).all(|age| self.inode_of(age) != Some(end.inode)))
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.past || self.end.is_some_and(|end| end.inode == self.inode && self.offset >= end.offset)
+    }
+
     /// The next lines, at most a few hundred; none: that is all for now.
     pub fn lines(&mut self) -> io::Result<Vec<LogLine>> {
         let mut lines = Vec::new();
-        while lines.len() < BATCH {
+        while lines.len() < BATCH && !self.is_at_end() {
             if self.file.is_none() {
                 self.enter(self.oldest(), 0)?;
             }
             let Some(file) = &mut self.file else { break };
-            if read_line(file, &mut self.partial)? {
+            if read_line(file, &mut self.partial, &mut self.offset)? {
                 let line = serde_json::from_slice::<LogLine>(&self.partial).ok();
                 self.partial.clear();
                 lines.extend(line.filter(|line| line.at >= self.since));
@@ -113,6 +137,8 @@ impl Reader {
         self.inode = file.metadata()?.ino();
         file.seek(SeekFrom::Start(offset))?;
         self.file = Some(BufReader::new(file));
+        self.offset = offset;
+        self.past = self.is_past();
         Ok(())
     }
 
@@ -137,8 +163,8 @@ pub fn last(directory: &Path, container: &Name, count: usize) -> Vec<LogLine> {
     lines.unwrap_or_default()
 }
 
-/// Adds to `line` up to the line feed, which is left out; false when it is not there yet.
-fn read_line(file: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<bool> {
+/// Adds to `line` up to the line feed, which is left out; false when it is not there yet. What is read is counted.
+fn read_line(file: &mut BufReader<File>, line: &mut Vec<u8>, count: &mut u64) -> io::Result<bool> {
     loop {
         let buffer = file.fill_buf()?;
         if buffer.is_empty() {
@@ -148,7 +174,9 @@ fn read_line(file: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<bool>
         let taken = end.unwrap_or(buffer.len());
         let room = usize::try_from(LINE_MAX).unwrap_or(usize::MAX).saturating_sub(line.len());
         line.extend_from_slice(&buffer[..taken.min(room)]);
-        file.consume(end.map_or(taken, |end| end + 1));
+        let read = end.map_or(taken, |end| end + 1);
+        file.consume(read);
+        *count += read as u64;
         if end.is_some() {
             return Ok(true);
         }
@@ -211,6 +239,10 @@ mod tests {
         fn rotate(&self) {
             let _ = fs::rename(self.path("main.log.1"), self.path("main.log.2"));
             fs::rename(self.path("main.log"), self.path("main.log.1")).unwrap();
+        }
+        fn rotate_out(&self) {
+            self.rotate();
+            self.write("main.log", 900..910);
         }
         fn open(&self, tail: Option<usize>, since: u64) -> Reader {
             let query = LogQuery { tail, since: Some(Timestamp(since)), ..LogQuery::default() };
@@ -277,6 +309,26 @@ mod tests {
         log.rotate();
         log.write("main.log", 6..7);
         assert_eq!(numbers(&mut reader), [5, 6]);
+    }
+
+    #[test]
+    fn ends_where_it_is_told_however_the_files_are_rotated() {
+        let log = Log::new();
+        log.write("main.log.1", 0..300);
+        log.write("main.log", 300..600);
+        let meta = fs::metadata(log.path("main.log")).unwrap();
+        let end = LogPosition { inode: meta.ino(), offset: meta.len() };
+        log.write("main.log", 600..610);
+        assert_eq!(numbers(&mut log.open(None, 0).until(end)), (0..600).collect::<Vec<_>>());
+        let mut reader = log.open(None, 0).until(end);
+        assert_eq!(reader.lines().unwrap().len(), BATCH);
+        log.rotate();
+        log.write("main.log", 610..620);
+        assert_eq!(numbers(&mut reader).last(), Some(&599));
+        let nothing = LogPosition { inode: end.inode, offset: 0 };
+        assert_eq!(numbers(&mut log.open(None, 0).until(nothing)), (0..300).collect::<Vec<_>>());
+        (0..3).for_each(|_| log.rotate_out());
+        assert!(numbers(&mut log.open(None, 0).until(end)).is_empty(), "all of it is gone");
     }
 
     #[test]

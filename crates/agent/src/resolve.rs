@@ -37,6 +37,8 @@ pub struct Place<'a> {
     pub netns: PathBuf,
     /// Directory below which named volumes are.
     pub volumes: &'a Path,
+    /// It has never run.
+    pub first: bool,
 }
 
 /// The pod, complete. An error is a sentence, and trying again does not help.
@@ -84,6 +86,9 @@ fn container_run(template: &ContainerTemplate, images: &LocalImages, place: &Pla
         user_namespace: template.user_namespace,
         read_only: template.read_only,
         terminal: template.terminal,
+        size: template.foreground.and_then(|foreground| foreground.size),
+        stdin: template.stdin,
+        awaited: template.foreground.is_some() && place.first,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Any server of the cluster may ask, since root on any server may administer the cluster; users speak with the manager.
 
+mod console;
 mod files;
 mod images;
 mod read;
@@ -36,7 +37,7 @@ pub fn router(engine: &Engine) -> Router {
     let one = |verb: &str| format!("{INSTANCES}/{{id}}/{verb}");
     Router::new()
         .route(&one("exec"), post(streams::exec))
-        .route(&one("attach"), post(streams::attach))
+        .route(&one("attach"), post(console::attach))
         .route(&one("logs"), get(read::logs))
         .route(&one("signal/{signal}"), post(read::signal))
         .route(&one("archive"), get(files::get).put(files::put))

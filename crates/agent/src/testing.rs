@@ -40,6 +40,7 @@ pub fn container(text: &str) -> ContainerTemplate {
         read_only: false,
         terminal: false,
         stdin: false,
+        foreground: None,
     }
 }
 

@@ -222,7 +222,8 @@ fn run_action(inner: &Arc<Inner>, state: &State, id: InstanceId, pod: &Pod) -> R
     let kind = one_kind(told.template)?;
     let runtime = inner.runtime(kind).ok_or_else(|| unavailable(inner, kind))?;
     let netns = pod.netns.clone().ok_or_else(gone)?;
-    let place = Place { id, pod: told.pod, network: &assignment.network, netns, volumes: &inner.volumes };
+    let place =
+        Place { id, pod: told.pod, network: &assignment.network, netns, volumes: &inner.volumes, first: pod.record.starts == 0 };
     let run = resolve::pod_run(told.template, &state.images, &place).map_err(DriverError::fatal)?;
     let record = Record {
         display: told.pod.display.clone(),

@@ -125,6 +125,17 @@ pub struct ContainerTemplate {
     /// Keep standard input open.
     #[serde(default)]
     pub stdin: bool,
+    /// Somebody waits for it: its first output is kept for them.
+    #[serde(default)]
+    pub foreground: Option<Foreground>,
+}
+
+/// Who makes a container in the foreground connects to its program as soon as it runs, and gets all it says from the first byte on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Foreground {
+    /// Columns and rows of their terminal, if it is to be the program's.
+    #[serde(default)]
+    pub size: Option<(u16, u16)>,
 }
 
 /// An image by the name a person typed and, once admitted, the digest of its manifest.

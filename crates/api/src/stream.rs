@@ -1,6 +1,7 @@
 //! The stream that `exec`, `attach` and `run -it` speak after the HTTP upgrade, and the log line of `logs`.
 //!
-//! A frame is one byte of kind, four bytes of length (big endian), and so many bytes. At most [`FRAME_MAX`] bytes a frame.
+//! A frame is one byte of kind, four bytes of length (big endian), and so many bytes. At most [`FRAME_MAX`] bytes a frame. Shims speak it
+//! with their agent too.
 
 use crate::quantity::Timestamp;
 use schemars::JsonSchema;
@@ -23,13 +24,23 @@ pub enum FrameKind {
     Stderr = 2,
     /// Client to server: the terminal's size, columns and rows as two big-endian u16.
     Resize = 3,
-    /// Server to client, last: exit code as big-endian i32.
+    /// Server to client, last: exit code as big-endian i32, then a sentence if there is more to say.
     Exit = 4,
     /// Server to client, last: JSON of [`crate::Error`].
     Error = 5,
     /// Client to server: a signal number, one byte.
     Signal = 6,
+    /// Server to client, of `attach`: so many bytes of output (big-endian u64) are left out here, since the client did not read them in
+    /// time. The log has their lines.
+    Missed = 7,
+    /// Server to client, of `attach`, first: what one is connected to. One byte, [`OPENED_TERMINAL`] and [`OPENED_INPUT`].
+    Opened = 8,
 }
+
+/// In [`FrameKind::Opened`]: the program has a terminal.
+pub const OPENED_TERMINAL: u8 = 1;
+/// In [`FrameKind::Opened`]: what is sent reaches the program.
+pub const OPENED_INPUT: u8 = 2;
 
 impl FrameKind {
     /// The kind with this number.
@@ -42,6 +53,8 @@ impl FrameKind {
             4 => Self::Exit,
             5 => Self::Error,
             6 => Self::Signal,
+            7 => Self::Missed,
+            8 => Self::Opened,
             _ => return None,
         })
     }
@@ -82,10 +95,21 @@ pub struct ArchiveQuery {
     pub container: Option<crate::Name>,
 }
 
+/// How to be connected to a program that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttachRequest {
+    /// Which container of the pod; the first when absent.
+    #[serde(default)]
+    pub container: Option<crate::Name>,
+    /// All it has said, from the first byte on; else from the line on that it is just saying.
+    #[serde(default)]
+    pub whole: bool,
+}
+
 /// Which log lines to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogQuery {
-    /// Go on with new lines until the instance is gone.
+    /// Go on with new lines until its program has ended for good.
     #[serde(default)]
     pub follow: bool,
     /// Only lines at or after this time.

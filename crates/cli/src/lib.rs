@@ -6,11 +6,13 @@
 mod args;
 mod command;
 mod connect;
+mod conversation;
 mod flat;
 mod output;
 mod ports;
 mod progress;
 mod say;
+mod terminal;
 mod usage;
 
 pub use args::{HostCommand, JoinArgs, SandboxVerb, UpArgs};

@@ -9,7 +9,7 @@ use api::{
     stream::ExecRequest,
 };
 use serde::{Deserialize, Serialize};
-use std::{fs::File, net::Ipv4Addr, path::PathBuf};
+use std::{fs::File, net::Ipv4Addr, os::unix::net::UnixStream, path::PathBuf};
 
 /// Everything needed to run one pod, nothing left to choose: computed purely by the agent from template, image and links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,15 @@ pub struct ContainerRun {
     pub read_only: bool,
     /// A terminal instead of pipes.
     pub terminal: bool,
+    /// Columns and rows of the terminal until somebody says another size.
+    #[serde(default)]
+    pub size: Option<(u16, u16)>,
+    /// Standard input is a pipe that stays open, whoever comes and goes.
+    #[serde(default)]
+    pub stdin: bool,
+    /// Somebody is about to come for all it says: its output is not read before they have, within limits.
+    #[serde(default)]
+    pub awaited: bool,
 }
 
 /// A host directory or file inside a container.
@@ -157,7 +166,28 @@ pub trait Runtime: Send + Sync {
     fn exec(&self, id: InstanceId, request: &ExecRequest) -> Result<ExecHandle>;
 }
 
-/// What can be read of a pod without disturbing it. Apart from [`Runtime`], since every runtime here shares it.
+/// A connection to a container's program. It ends with the program, or when dropped; the program does not notice either.
+pub struct Console {
+    /// Frames of [`api::stream`] both ways, the last one the exit code. What a slow reader leaves too long is left out, and said to be.
+    pub stream: UnixStream,
+    /// It has a terminal.
+    pub terminal: bool,
+    /// It hears what is sent.
+    pub input: bool,
+    /// What the log held when the connection began: the stream goes on from there, byte by byte.
+    pub logged: LogPosition,
+}
+
+/// A place in a container's log, across rotations: a file, and how far into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Inode of the file.
+    pub inode: u64,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// What can be read of a pod, and said to its programs, without changing it. Apart from [`Runtime`], since every runtime here shares it.
 pub trait Inspect: Send + Sync {
     /// Use of resources.
     fn stats(&self, id: InstanceId) -> Result<InstanceStats>;
@@ -168,4 +198,7 @@ pub trait Inspect: Send + Sync {
 
     /// The root file system of a container as seen from the host, for `cp`: a directory, even while it is stopped.
     fn root_directory(&self, id: InstanceId, container: Option<&Name>) -> Result<PathBuf>;
+
+    /// Connects to the program of a container that runs. `whole`: who asks is the one that is awaited, and reads as fast as they can.
+    fn attach(&self, id: InstanceId, container: Option<&Name>, whole: bool) -> Result<Console>;
 }

@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 /// What the tests use of busybox.
 const APPLETS: &[&str] = &[
-    "sh", "awk", "cat", "chmod", "date", "dd", "df", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "ip",
-    "kill", "ln", "ls", "mkdir", "mknod", "mount", "nc", "nslookup", "ping", "ps", "pwd", "rm", "sed", "seq", "sleep", "sync",
-    "tail", "test", "touch", "tr", "true", "umount", "uname", "wc", "wget", "yes",
+    "sh", "awk", "cat", "chmod", "date", "dd", "df", "echo", "env", "false", "grep", "gzip", "head", "hostname", "httpd", "id",
+    "ip", "kill", "ln", "ls", "md5sum", "mkdir", "mknod", "mount", "nc", "nslookup", "ping", "ps", "pwd", "rm", "sed", "seq",
+    "sleep", "stty", "sync", "tail", "test", "touch", "tr", "true", "tty", "umount", "uname", "wc", "wget", "yes",
 ];
 
 /// A root file system being put together.

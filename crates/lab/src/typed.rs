@@ -95,6 +95,12 @@ impl Typed {
         self.start().wait(limit)
     }
 
+    /// Starts it at a terminal of so many columns and rows.
+    #[track_caller]
+    pub fn at_terminal(self, size: (u16, u16)) -> crate::Terminal {
+        crate::Terminal::new(&self.command, size)
+    }
+
     /// Starts it; it is killed when the answer is dropped.
     #[track_caller]
     pub fn start(mut self) -> Background {

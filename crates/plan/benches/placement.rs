@@ -120,6 +120,7 @@ fn template(index: usize) -> PodTemplate {
         read_only: false,
         terminal: false,
         stdin: false,
+        foreground: None,
     };
     PodTemplate {
         containers: vec![container],

@@ -8,6 +8,7 @@ use crate::{
 use api::{
     Name, Timestamp,
     plan::{ContainerPlan, Placement, Wanted},
+    report::Phase,
     spec::{ContainerSpec, PlacementRules},
 };
 
@@ -40,7 +41,9 @@ impl<'a> Draft<'a> {
     fn step(&mut self, look: &Look<'_>, mut placement: Placement) -> Option<Placement> {
         let wanted = self.spec.filter(|spec| placement.placed >= spec.created);
         let sight = look.sight(&placement);
-        if wanted.is_some_and(|spec| spec.remove_on_exit) && sight == Sight::Ended {
+        // What could never be started stays until somebody has seen why.
+        let ended = sight == Sight::Ended && look.report(&placement).is_some_and(|report| report.phase == Phase::Exited);
+        if wanted.is_some_and(|spec| spec.remove_on_exit) && ended {
             self.remove = true;
         }
         if wanted.is_none() || self.remove {

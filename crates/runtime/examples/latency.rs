@@ -111,6 +111,9 @@ fn pod(id: InstanceId, layer: &Path) -> Result<PodRun, Box<dyn Error>> {
             user_namespace: false,
             read_only: false,
             terminal: false,
+            size: None,
+            stdin: false,
+            awaited: false,
         }],
     })
 }

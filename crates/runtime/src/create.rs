@@ -134,7 +134,8 @@ impl Making<'_> {
             oom_score: own_oom_score(),
         });
         let env = spec::environment(&container.env, &user, hostname, container.terminal);
-        Ok((config, Program { argv: container.argv.clone(), env, terminal: None, size: TERMINAL_SIZE }))
+        let size = container.size.unwrap_or(TERMINAL_SIZE);
+        Ok((config, Program { argv: container.argv.clone(), env, terminal: None, size }))
     }
 
     fn build(&self, bundle: &Path, streams: Streams, first: FirstProgram) -> Result<i32> {

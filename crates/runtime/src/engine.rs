@@ -201,22 +201,6 @@ impl Engine {
         }
     }
 
-    /// A raw connection to a container's output, and its terminal if it has one.
-    pub fn attach(&self, id: InstanceId, container: Option<api::Name>) -> Result<UnixStream> {
-        match self.inner.ask(id, &Request::Attach(container))? {
-            (_, Answer::Refused(why)) => Err(Error::text(why)),
-            (connection, _) => Ok(connection),
-        }
-    }
-
-    /// Tells a container's terminal its size.
-    pub fn resize(&self, id: InstanceId, container: Option<api::Name>, (columns, rows): (u16, u16)) -> Result<()> {
-        match self.inner.ask(id, &Request::Resize(container, columns, rows))?.1 {
-            Answer::Refused(why) => Err(Error::text(why)),
-            _ => Ok(()),
-        }
-    }
-
     /// The pod as asked for and as it runs, or a sentence saying that it does not.
     pub fn running(&self, id: InstanceId) -> Result<(PodRun, Running)> {
         let pod = read_json::<PodRun>(&self.inner.paths(id).pod())?;

@@ -1,4 +1,4 @@
-//! Looking at a pod without disturbing it: use of resources, logs, files.
+//! Looking at a pod without changing it: use of resources, logs, files, consoles.
 
 use crate::{
     Error, Options, Result,
@@ -7,10 +7,10 @@ use crate::{
     paths::PodPaths,
     record::read_json,
     rootfs::{self, Root},
-    shim::control::{Answer, Request},
+    shim::control::{Answer, Opened, Request},
 };
 use api::{InstanceId, Name, report::InstanceStats};
-use driver::runtime::{ContainerRun, Inspect, PodRun};
+use driver::runtime::{Console, ContainerRun, Inspect, PodRun};
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
@@ -54,6 +54,15 @@ impl Inspector {
         }
         Ok(view)
     }
+
+    fn console(&self, id: InstanceId, container: Option<&Name>, whole: bool) -> Result<Console> {
+        let shim = engine::connect(&PodPaths::new(&self.options, id).run)?;
+        match engine::ask(shim, &Request::Console { container: container.cloned(), whole })? {
+            (stream, Answer::Opened(Opened { terminal, input, logged })) => Ok(Console { stream, terminal, input, logged }),
+            (_, Answer::Refused(why)) => Err(Error::text(why)),
+            (_, other) => Err(Error::text(format!("the process that looks after the pod answered {other:?}"))),
+        }
+    }
 }
 
 /// Mounts a stopped container's root, on a thread of its own because that takes a working directory of its own.
@@ -86,5 +95,9 @@ impl Inspect for Inspector {
 
     fn root_directory(&self, id: InstanceId, container: Option<&Name>) -> driver::Result<PathBuf> {
         Ok(self.root(id, container)?)
+    }
+
+    fn attach(&self, id: InstanceId, container: Option<&Name>, whole: bool) -> driver::Result<Console> {
+        Ok(self.console(id, container, whole)?)
     }
 }

@@ -1,9 +1,8 @@
 //! Application containers: [`driver::Runtime`] on libcontainer.
 
 use crate::{Error, Options, Result, engine::Engine, exec};
-use api::{InstanceId, Name, quantity::Span, spec::ContainerKind, stream::ExecRequest};
+use api::{InstanceId, quantity::Span, spec::ContainerKind, stream::ExecRequest};
 use driver::runtime::{ExecHandle, PodChanged, PodRun, PodStatus, Runtime, RuntimeInfo};
-use std::os::unix::net::UnixStream;
 
 /// Runs application containers.
 pub struct Oci {
@@ -14,16 +13,6 @@ impl Oci {
     /// Finds and watches what runs already. `changed` is called whenever a pod ends or is found ended.
     pub fn new(options: Options, changed: PodChanged) -> Result<Self> {
         Ok(Self { engine: Engine::new(options, ContainerKind::App, changed)? })
-    }
-
-    /// A raw connection to a container's output from now on. With a terminal, what is written to it is typed there.
-    pub fn attach(&self, id: InstanceId, container: Option<Name>) -> Result<UnixStream> {
-        self.engine.attach(id, container)
-    }
-
-    /// Tells a container's terminal its size: columns and rows.
-    pub fn resize(&self, id: InstanceId, container: Option<Name>, size: (u16, u16)) -> Result<()> {
-        self.engine.resize(id, container, size)
     }
 }
 

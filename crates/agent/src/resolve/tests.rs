@@ -101,8 +101,14 @@ fn a_whole_pod() {
     template.containers[0].command = Some(words("serve"));
     template.containers[0].user = Some("www-data".to_owned());
     let images = LocalImages::from([(testing::DIGEST.to_owned(), Arc::new(testing::image(ImageConfig::default())))]);
-    let place =
-        Place { id: InstanceId(7), pod: &pod, network: &told.network, netns: "/run/netns/7".into(), volumes: Path::new("/v") };
+    let place = Place {
+        id: InstanceId(7),
+        pod: &pod,
+        network: &told.network,
+        netns: "/run/netns/7".into(),
+        volumes: Path::new("/v"),
+        first: true,
+    };
     let run = pod_run(&template, &images, &place).unwrap();
     insta::assert_snapshot!(run.resolv_conf, @r"
     nameserver 10.70.1.1
@@ -120,7 +126,8 @@ fn a_whole_pod() {
 fn an_image_that_is_not_here_or_has_no_digest_is_a_sentence() {
     let told = testing::assignment(1);
     let pod = testing::pod("web/3", 5);
-    let place = Place { id: InstanceId(7), pod: &pod, network: &told.network, netns: "/n".into(), volumes: Path::new("/v") };
+    let place =
+        Place { id: InstanceId(7), pod: &pod, network: &told.network, netns: "/n".into(), volumes: Path::new("/v"), first: true };
     let error = pod_run(&testing::template(), &LocalImages::new(), &place).unwrap_err();
     assert!(error.contains("is not on this server"), "{error}");
     let mut without = testing::template();

@@ -5,7 +5,7 @@ use crate::{engine::Inner, exec, logs, signals};
 use api::{
     error::Error,
     name::InstanceId,
-    report::InstanceStats,
+    report::{InstanceStats, Phase},
     stream::{LogLine, LogQuery},
 };
 use axum::{
@@ -40,13 +40,20 @@ pub async fn logs(State(inner): Shared, Instance(id): Instance, Asked(query): As
     })))
 }
 
-/// Until the end, or for one that follows until the instance or its reader is gone.
+/// Nothing follows what its log holds now: it is gone, or its program has ended and nothing but a person starts it again.
+fn is_over(inner: &Inner, id: InstanceId) -> bool {
+    let state = inner.lock();
+    let phase = state.pods.get(&id).map(|pod| state.phase(id, pod, base::env::timer()));
+    matches!(phase, None | Some(Phase::Exited | Phase::Failed))
+}
+
+/// Until the end, or for one that follows until nothing more can come or its reader is gone.
 async fn send(inner: &Arc<Inner>, id: InstanceId, (mut reader, follow): (logs::Reader, bool), to: mpsc::Sender<LogLine>) {
     loop {
-        let there = inner.lock().pods.contains_key(&id);
+        let over = is_over(inner, id);
         let Some(back) = drain(reader, &to).await else { return };
         reader = back;
-        if !(follow && there) {
+        if over || !follow {
             return;
         }
         tokio::select! {

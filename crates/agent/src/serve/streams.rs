@@ -1,16 +1,10 @@
-//! `exec` and `attach`: frames of [`api::stream`] after an upgrade.
+//! `exec`: frames of [`api::stream`] after an upgrade.
 
-use super::{Instance, Shared, read};
-use crate::{
-    engine::Inner,
-    exec::{self, CHUNK, Pipe, Running},
-    logs,
-    state::Pod,
-};
+use super::{Instance, Shared};
+use crate::exec::{self, CHUNK, Pipe, Running};
 use api::{
     error::{Error, Result},
-    name::InstanceId,
-    stream::{ExecRequest, FRAME_MAX, FrameKind, LogLine, LogQuery},
+    stream::{ExecRequest, FrameKind},
 };
 use axum::{
     extract::{FromRequest, Request, State},
@@ -18,10 +12,7 @@ use axum::{
 };
 use base::supervise::Scope;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    io::{ReadHalf, WriteHalf, split},
-    sync::{mpsc, watch},
-};
+use tokio::io::{ReadHalf, WriteHalf, split};
 use wire::{
     Upgraded,
     frames::{FrameReader, write_frame},
@@ -31,12 +22,10 @@ use wire::{
 /// After a command ended, so long may others that it left behind still write before its exit code is sent.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long a client that has been told the end is listened to, until it goes by itself.
-const LINGER: Duration = Duration::from_secs(10);
+pub const LINGER: Duration = Duration::from_secs(10);
 
-/// The output somebody is attached to is looked at this often.
-const ATTACHED: Duration = Duration::from_millis(20);
-
-type Writer = tokio::sync::Mutex<WriteHalf<Upgraded>>;
+/// The way to a client, for several who have something to say.
+pub type Writer = tokio::sync::Mutex<WriteHalf<Upgraded>>;
 
 /// `POST …/exec`
 pub async fn exec(State(inner): Shared, Instance(id): Instance, request: Request) -> Response {
@@ -91,7 +80,8 @@ async fn converse(stream: Upgraded, running: Running, terminal: bool) {
             }
             () = &mut output => ended.await,
         };
-        finish(&writer, code.map_err(|error| Error::failed(error.message))).await;
+        let ended = code.map(|code| (code, String::new())).map_err(|error| Error::failed(error.message));
+        finish(&writer, ended).await;
         // A socket closed with something unread is reset, and then the last frames are lost on their way over a slow network.
         tokio::time::sleep(LINGER).await;
     };
@@ -112,9 +102,13 @@ async fn pump(from: Option<&Pipe>, kind: FrameKind, to: &Writer) {
     }
 }
 
-async fn finish(to: &Writer, code: Result<i32>) {
-    let sent = match code {
-        Ok(code) => write_frame(&mut *to.lock().await, FrameKind::Exit, &code.to_be_bytes()).await,
+/// Says how it ended, which is the last frame.
+pub async fn finish(to: &Writer, ended: Result<(i32, String)>) {
+    let sent = match ended {
+        Ok((code, why)) => {
+            let bytes = [&code.to_be_bytes(), why.as_bytes()].concat();
+            write_frame(&mut *to.lock().await, FrameKind::Exit, &bytes).await
+        }
         Err(error) => {
             let json = serde_json::to_vec(&error).unwrap_or_default();
             write_frame(&mut *to.lock().await, FrameKind::Error, &json).await
@@ -146,101 +140,6 @@ async fn obey(from: &mut FrameReader<ReadHalf<Upgraded>>, tty: Option<&Pipe>, in
             }
             FrameKind::Signal => bytes.first().into_iter().for_each(|signal| leash.signal(i32::from(*signal))),
             _ => {}
-        }
-    }
-}
-
-/// `POST …/attach`: output from now on (or as the log query in the body says), signals in, the exit code at the end.
-/// Programs get no standard input from here: runtimes keep none open.
-pub async fn attach(State(inner): Shared, Instance(id): Instance, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let asked = match server::Body::<Option<LogQuery>>::from_request(Request::new(body), &()).await {
-        Ok(server::Body(asked)) => asked.unwrap_or_default(),
-        Err(refused) => return refused.into_response(),
-    };
-    let reader = match open(&inner, id, asked).await {
-        Ok(reader) => reader,
-        Err(error) => return ApiError(error).into_response(),
-    };
-    let (response, upgraded) = server::upgrade(&mut parts);
-    let scope = inner.scope.clone();
-    scope.job(async move {
-        match upgraded.await {
-            Ok(stream) => show(&inner, id, stream, reader).await,
-            Err(error) => tracing::debug!(%error, "attach without a stream"),
-        }
-    });
-    response
-}
-
-async fn open(inner: &Arc<Inner>, id: InstanceId, mut query: LogQuery) -> Result<logs::Reader> {
-    let container = super::container(inner, id, query.container.take())?;
-    if query.tail.is_none() && query.since.is_none() {
-        query.tail = Some(0);
-    }
-    let directory = inner.drivers.inspect.log_directory(id);
-    let opened = Scope::blocking(move || logs::Reader::open(&directory, &container, &query)).await.map_err(Error::failed)?;
-    opened.map_err(|error| Error::failed(format!("log of instance {id}: {error}")))
-}
-
-async fn show(inner: &Arc<Inner>, id: InstanceId, stream: Upgraded, reader: logs::Reader) {
-    let Some(exit) = inner.lock().pods.get(&id).map(Pod::exit) else { return };
-    let (from, writer) = split(stream);
-    let (writer, mut from) = (Writer::new(writer), FrameReader::new(from));
-    let output = async {
-        let code = copy(reader, exit, &writer).await;
-        finish(&writer, code).await;
-    };
-    tokio::select! {
-        () = output => {}
-        () = forward_signals(inner, id, &mut from) => {}
-    }
-}
-
-/// Copies lines until the program ended and all it wrote is sent: its exit code. What ends is heard of at once, since an
-/// instance that is to be removed when it ends takes its log along.
-async fn copy(mut reader: logs::Reader, mut exit: watch::Receiver<Option<i32>>, to: &Writer) -> Result<i32> {
-    loop {
-        let gone = exit.has_changed().is_err();
-        let ended = *exit.borrow_and_update();
-        let (sender, mut lines) = mpsc::channel(64);
-        let read = async move { read::drain(reader, &sender).await };
-        let send = async {
-            while let Some(line) = lines.recv().await {
-                write_line(line, to).await?;
-            }
-            Ok::<_, Error>(())
-        };
-        let (back, sent) = tokio::join!(read, send);
-        sent?;
-        reader = back.ok_or_else(|| Error::failed("the log cannot be read"))?;
-        match (ended, gone) {
-            (Some(code), _) => return Ok(code),
-            (None, true) => return Err(Error::not_found("the instance is gone")),
-            (None, false) => {}
-        }
-        // The end of the sender is seen in the next round.
-        let _ = tokio::time::timeout(ATTACHED, exit.changed()).await;
-    }
-}
-
-async fn write_line(line: LogLine, to: &Writer) -> Result<()> {
-    let kind = if line.stderr { FrameKind::Stderr } else { FrameKind::Stdout };
-    let mut text = line.message.into_bytes();
-    text.push(b'\n');
-    for piece in text.chunks(FRAME_MAX) {
-        write_frame(&mut *to.lock().await, kind, piece).await?;
-    }
-    Ok(())
-}
-
-async fn forward_signals(inner: &Arc<Inner>, id: InstanceId, from: &mut FrameReader<ReadHalf<Upgraded>>) {
-    while let Ok(Some((kind, bytes))) = from.next().await {
-        if let (FrameKind::Signal, Some(signal), Some(runtime)) = (kind, bytes.first().copied(), inner.runtime_of(id)) {
-            let sent = Scope::blocking(move || runtime.signal(id, i32::from(signal))).await;
-            if let Ok(Err(error)) = sent {
-                tracing::debug!(%id, %error, "signal");
-            }
         }
     }
 }

@@ -10,12 +10,13 @@ use api::{
     image::{ImageProgress, ImageRecord},
     quantity::Timestamp,
     report::{InstanceStats, Phase},
-    stream::{ExecRequest, FrameKind, LogLine, LogQuery},
+    stream::{AttachRequest, ExecRequest, FrameKind, LogLine, OPENED_INPUT, OPENED_TERMINAL},
     view::PullRequest,
 };
+use driver::runtime::{Console, Inspect as _, LogPosition};
 use http::Method;
 use serde::de::IgnoredAny;
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, os::unix::fs::MetadataExt as _, time::Duration};
 use tokio::io::{AsyncReadExt, split};
 use wire::{
     Upgraded,
@@ -69,6 +70,21 @@ impl Api {
         self.client.lines(Method::GET, &self.one(&format!("logs{query}")), None, &[]).await.unwrap()
     }
 
+    async fn attach(&self, whole: bool) -> api::Result<Upgraded> {
+        self.client.upgrade(&self.one("attach"), &AttachRequest { whole, container: None }).await
+    }
+
+    /// The next to attach gets a console whose other end is given here. The log so far is before it.
+    fn console(&self, terminal: bool) -> tokio::net::UnixStream {
+        let (ours, stream) = std::os::unix::net::UnixStream::pair().unwrap();
+        let log = self.bed.inspect.log_directory(ONE).join("main.log");
+        let meta = std::fs::metadata(log).unwrap();
+        let logged = LogPosition { inode: meta.ino(), offset: meta.len() };
+        self.bed.inspect.set_console(Console { stream, terminal, input: true, logged });
+        ours.set_nonblocking(true).unwrap();
+        tokio::net::UnixStream::from_std(ours).unwrap()
+    }
+
     async fn exec(&self, request: &ExecRequest) -> api::Result<Upgraded> {
         self.client.upgrade(&self.one("exec"), request).await
     }
@@ -102,7 +118,8 @@ async fn listen(stream: impl tokio::io::AsyncRead + Unpin) -> (String, String, O
         match kind {
             FrameKind::Stdout => out.extend_from_slice(&bytes),
             FrameKind::Stderr => err.extend_from_slice(&bytes),
-            FrameKind::Exit => code = Some(i32::from_be_bytes(bytes[..].try_into().unwrap())),
+            FrameKind::Exit => code = Some(i32::from_be_bytes(bytes[..4].try_into().unwrap())),
+            FrameKind::Opened => assert_eq!(bytes.len(), 1),
             other => panic!("{other:?} {bytes:?}"),
         }
     }
@@ -185,11 +202,11 @@ async fn logs_by_tail_and_time_and_followed_until_the_instance_is_gone() {
 }
 
 #[tokio::test]
-async fn attach_shows_output_from_now_on_and_ends_with_the_exit_code() {
+async fn without_a_console_attach_shows_the_log_and_ends_with_the_exit_code() {
     let api = Api::new().await;
     api.log(1);
-    let stream = api.client.upgrade(&api.one("attach"), &LogQuery::default()).await.unwrap();
-    let whole = api.client.upgrade(&api.one("attach"), &LogQuery { tail: Some(9), ..LogQuery::default() }).await.unwrap();
+    let stream = api.attach(false).await.unwrap();
+    let whole = api.attach(true).await.unwrap();
     let steer = async {
         api.log(2);
         api.log(3);
@@ -202,6 +219,75 @@ async fn attach_shows_output_from_now_on_and_ends_with_the_exit_code() {
     let ((), shown, whole) = tokio::join!(steer, listen(stream), listen(whole));
     assert_eq!(shown, ("line 3\n".to_owned(), "line 2\n".to_owned(), Some(7)));
     assert_eq!(whole.0, "line 1\nline 3\n");
+}
+
+#[tokio::test]
+async fn a_console_is_joined_with_its_client_in_both_directions_behind_what_the_log_holds() {
+    for (terminal, whole, before) in [(false, true, "line 1\n"), (true, true, "line 1\r\n"), (true, false, "")] {
+        let api = Api::new().await;
+        api.log(1);
+        let (heard, mut shim) = split(api.console(terminal));
+        api.log(3);
+        let (mut reader, mut writer) = split(api.attach(whole).await.unwrap());
+        let flags = OPENED_INPUT | if terminal { OPENED_TERMINAL } else { 0 };
+        assert_eq!(wire::frames::read_frame(&mut reader).await.unwrap().unwrap(), (FrameKind::Opened, vec![flags].into()));
+        let mut heard = FrameReader::new(heard);
+        let said = [
+            (FrameKind::Stdin, &b"ls\n"[..]),
+            (FrameKind::Resize, &[0, 80, 0, 24]),
+            (FrameKind::Signal, &[2]),
+            (FrameKind::Stdin, b""),
+        ];
+        for (kind, bytes) in said {
+            write_frame(&mut writer, kind, bytes).await.unwrap();
+            assert_eq!(heard.next().await.unwrap().unwrap(), (kind, bytes.to_vec().into()));
+        }
+        // What does not fit never gets there.
+        write_frame(&mut writer, FrameKind::Resize, &[1]).await.unwrap();
+        write_frame(&mut shim, FrameKind::Stdout, b"prompt> ").await.unwrap();
+        let code = [&7_i32.to_be_bytes()[..], b"why"].concat();
+        write_frame(&mut shim, FrameKind::Exit, &code).await.unwrap();
+        assert_eq!(listen(reader).await, (format!("{before}prompt> "), String::new(), Some(7)));
+        assert_eq!(api.bed.inspect.faults.calls(), [format!("attach {ONE} {whole}")]);
+    }
+}
+
+#[tokio::test]
+async fn a_shim_that_is_gone_without_a_word_leaves_the_exit_code_to_be_known_otherwise() {
+    let api = Api::new().await;
+    api.log(1);
+    let shim = api.console(false);
+    let stream = api.attach(false).await.unwrap();
+    drop(shim);
+    api.bed.runtime.end(ONE, Some(137));
+    assert_eq!(listen(stream).await.2, Some(137));
+    api.agent.phase(ONE, Phase::Exited).await;
+    let error = api.attach(false).await.err().unwrap();
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Conflict, "c1 has ended with exit code 137"));
+    assert_eq!(listen(api.attach(true).await.unwrap()).await, ("line 1\n".to_owned(), String::new(), Some(137)));
+}
+
+#[tokio::test]
+async fn a_log_is_followed_until_the_program_has_ended_for_good() {
+    let api = Api::new().await;
+    api.log(1);
+    let mut follow = api.logs("?follow=true").await;
+    assert_eq!(follow.next().await.unwrap().unwrap().at.0, 1);
+    api.agent
+        .tell(2, |told| Arc::make_mut(told.templates.get_mut("t1").unwrap()).containers[0].restart = api::spec::Restart::Always)
+        .await;
+    api.bed.runtime.end(ONE, Some(1));
+    api.log(2);
+    assert_eq!(follow.next().await.unwrap().unwrap().at.0, 2);
+    api.agent.phase(ONE, Phase::Running).await;
+    api.log(3);
+    assert_eq!(follow.next().await.unwrap().unwrap().at.0, 3);
+    api.agent.tell(3, |_| ()).await;
+    api.log(4);
+    api.bed.runtime.end(ONE, Some(1));
+    assert_eq!(follow.next().await.unwrap().unwrap().at.0, 4);
+    assert!(follow.next().await.is_none());
+    assert_eq!(all(api.logs("?follow=true").await).await.len(), 4);
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use crate::{
     args::{ChangeArgs, TryArgs},
-    command::image,
+    command::{
+        foreground::{self, ConsoleArgs},
+        image,
+    },
     output,
     ports::{MountArg, PairArg, PortArg},
     progress::{self, Standing},
@@ -136,6 +139,7 @@ impl TemplateArgs {
             read_only: self.read_only,
             terminal: false,
             stdin: false,
+            foreground: None,
         };
         Ok(PodTemplate {
             containers: vec![container],
@@ -186,9 +190,14 @@ fn http_probe(text: &str) -> Result<Probe> {
 
 /// Run a container: make it, start it, and show its output until it ends
 ///
-/// The name may be left out. Flags may stand anywhere; a command with flags of its own goes behind --.
+/// The name may be left out. Flags may stand anywhere; a command with flags of its own goes behind --. With -it the program has this
+/// terminal, and Ctrl-P Ctrl-Q detaches from it. The program's exit code is passed through.
 ///
 /// Example: roost run -d web nginx -p 8080:80
+///
+/// Example: roost run -it --rm debian bash
+///
+/// Example: echo hi | roost run -i --rm busybox cat
 #[derive(Args)]
 pub struct RunArgs {
     /// [name] image [command...]
@@ -203,6 +212,8 @@ pub struct RunArgs {
     /// Remove it when its program ends
     #[arg(long)]
     pub rm: bool,
+    #[command(flatten)]
+    pub console: ConsoleArgs,
     #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]
@@ -238,6 +249,8 @@ pub struct CreateArgs {
     /// Program and arguments instead of the image's
     pub command: Vec<String>,
     #[command(flatten)]
+    pub console: ConsoleArgs,
+    #[command(flatten)]
     pub place: PlaceArgs,
     #[command(flatten)]
     pub template: TemplateArgs,
@@ -263,7 +276,8 @@ fn place(name: &str, asked: Option<Name>) -> Result<(Option<Name>, Name)> {
 /// `roost create`.
 pub async fn create(client: &Client, args: CreateArgs) -> Result<u8> {
     let (server, name) = place(&args.name, args.place.server)?;
-    let template = args.template.template(&args.image, args.command)?;
+    let mut template = args.template.template(&args.image, args.command)?;
+    args.console.open(&mut template, false);
     let spec = spec(name.clone(), template, Power::Off);
     let spec = ContainerSpec { server, address: args.place.ip, ..spec };
     let changed = make(client, ContainerRequest { spec, dry_run: args.dry_run }).await?;
@@ -326,19 +340,26 @@ fn invented(image: &str) -> String {
 
 /// `roost run`.
 pub async fn run(client: &Client, args: RunArgs) -> Result<u8> {
+    if !args.detach && !args.dry_run {
+        args.console.check()?;
+    }
     let (name, image, command) = words(client, &args).await?;
     let (server, name) = place(&name, args.place.server.clone())?;
-    let template = args.template.template(&image, command)?;
+    let mut template = args.template.template(&image, command)?;
+    args.console.open(&mut template, !args.detach);
     let spec = spec(name.clone(), template, Power::On);
-    let remove_on_exit = args.rm && args.detach;
-    let spec = ContainerSpec { server, address: args.place.ip, remove_on_exit, ..spec };
+    let spec = ContainerSpec { server, address: args.place.ip, remove_on_exit: args.rm, ..spec };
     let changed = make(client, ContainerRequest { spec, dry_run: args.dry_run }).await?;
     if args.dry_run {
         return super::dry(&changed);
     }
     let watch = format!("{}/{name}?watch=true", path::CONTAINERS);
     let begun = if args.detach { progress::running } else { started };
-    let (view, _) = progress::follow(client, &watch, (name.as_str(), args.timeout.duration()), begun).await?;
+    let followed = progress::follow(client, &watch, (name.as_str(), args.timeout.duration()), begun).await;
+    if followed.is_err() && args.rm {
+        foreground::give_up(client, &name).await;
+    }
+    let (view, _) = followed?;
     if args.detach {
         progress::settled(client).await;
         if let Some(view) = view {
@@ -346,7 +367,12 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<u8> {
         }
         return output::print(&format!("{name}\n")).map(|()| 0);
     }
-    foreground(client, &name, args.rm).await
+    let came = foreground::join(client, &name, args.console).await?;
+    // One that was left runs on, and goes when it has ended.
+    if let (Some(view), true, true) = (view, args.rm, came.ended) {
+        gone(client, &view, args.timeout.duration()).await?;
+    }
+    Ok(came.code)
 }
 
 /// Begun, whatever became of it since: its output is to be shown.
@@ -371,47 +397,6 @@ async fn announce(client: &Client, view: &ContainerView) {
     }
     say::done(&line);
 }
-
-/// Shows its output until it ends, and gives its exit code. Ctrl-C ends the showing.
-async fn foreground(client: &Client, name: &Name, remove: bool) -> Result<u8> {
-    let one = format!("{}/{name}", path::CONTAINERS);
-    let code = match super::stream::output_to_the_end(client, name.as_str()).await {
-        Ok(code) => code,
-        // The way to its output broke off; how it ends is known all the same.
-        Err(error) => {
-            crate::say::note(&format!("the output of {name} is not shown any more: {error}"));
-            ended(client, &one, (name, FOREGROUND)).await?.and_then(|view| view.exit_code).unwrap_or(0)
-        }
-    };
-    if code != 0 {
-        // Its server says why it ended, unless it just did so by itself.
-        let view = ended(client, &one, (name, LAST_REPORT)).await.ok().flatten();
-        view.and_then(|view| view.message).iter().for_each(|why| crate::say::note(&format!("roost: {why}")));
-    }
-    if remove {
-        let view: ContainerView = client.get(&one).await?;
-        client.send::<(), Changed>(Method::DELETE, &format!("{one}?force=true"), &()).await?;
-        gone(client, &view, spec::default_grace().duration()).await?;
-    }
-    Ok(u8::try_from(code & 0xff).unwrap_or(1))
-}
-
-/// Waits for its end without its output.
-async fn ended(client: &Client, one: &str, (name, patience): (&Name, std::time::Duration)) -> Result<Option<ContainerView>> {
-    use api::report::Phase;
-    let judge = |view: &ContainerView| match (view.phase, view.exit_code) {
-        (Some(Phase::Exited | Phase::BackOff), Some(_)) => Standing::True,
-        (Some(Phase::Failed), _) => progress::running(view),
-        _ => waiting(""),
-    };
-    progress::follow(client, &format!("{one}?watch=true"), (name.as_str(), patience), judge).await.map(|(view, _)| view)
-}
-
-/// Longest wait for a server's report of an end that has been seen already.
-const LAST_REPORT: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// Longest run in the foreground: a week, after which only the watching ends.
-const FOREGROUND: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
 /// Start, stop, restart, freeze or unfreeze containers, wherever they are
 ///

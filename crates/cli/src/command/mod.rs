@@ -3,6 +3,7 @@
 pub mod container;
 pub mod events;
 pub mod files;
+pub mod foreground;
 pub mod image;
 pub mod job;
 pub mod list;
@@ -43,7 +44,7 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Kill(args) => return container::kill(client, args).await,
         Command::Rm(args) => return container::remove(client, args).await,
         Command::Rename(args) => return container::rename(client, args).await,
-        Command::Attach(args) => stream::attach(client, args).await,
+        Command::Attach(args) => return stream::attach(client, args).await,
         Command::Logs(args) => stream::logs(client, args).await,
         Command::Cp(args) => return files::cp(client, args).await,
         Command::Stats(args) => stats::stats(client, args).await,

@@ -1,29 +1,29 @@
 //! `exec`, `attach`, `logs`.
 
-use crate::output;
+use crate::{
+    conversation::{self, Conversation, Manner, Outcome},
+    output, say, terminal,
+};
 use api::{
     Error, Result, Span, Timestamp, path,
-    stream::{ExecRequest, FrameKind, LogLine, LogQuery},
+    stream::{AttachRequest, ExecRequest, LogLine},
 };
 use clap::Args;
 use http::Method;
-use nix::sys::termios;
-use std::io::{IsTerminal, Write};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, WriteHalf, split};
-use wire::{
-    client::{Client, Upgraded},
-    frames,
-};
+use std::io::Write;
+use wire::client::Client;
 
 /// Run a command in a container, wherever it is; its exit code is passed through
 ///
 /// Example: roost exec s2:c1 -- hostname
+///
+/// Example: roost exec -it c1 -- /bin/sh
 #[derive(Args)]
 pub struct ExecArgs {
     /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
-    /// With a terminal
+    /// With a terminal of its own, which is this one
     #[arg(short, long)]
     pub tty: bool,
     /// Set an environment variable
@@ -42,16 +42,26 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
-/// Follow a container's output from now on
+/// Connect to a container's program: see what it says from now on, and type to it
+///
+/// With a terminal (run -t), every key goes to the program, Ctrl-C as well; Ctrl-P Ctrl-Q detaches and leaves it running. Without one,
+/// Ctrl-C only ends the watching. The program's exit code is passed through.
 ///
 /// Example: roost attach web/1
+///
+/// Example: roost attach --no-stdin s2:c1
 #[derive(Args)]
 pub struct AttachArgs {
     /// [server:]name, or job/number
     pub target: String,
+    /// Only watch: nothing that is typed goes to the program
+    #[arg(long)]
+    pub no_stdin: bool,
 }
 
 /// Show a container's output
+///
+/// With -f it goes on with what comes, until the program has ended and nothing starts it again by itself.
 ///
 /// Example: roost logs -f --tail 20 s3:c1
 #[derive(Args)]
@@ -75,137 +85,56 @@ pub struct LogsArgs {
     pub output: Option<crate::output::Format>,
 }
 
-/// Bytes read from standard input at a time.
-const CHUNK: usize = 16 * 1024;
-
-/// Puts the terminal back as it was.
-struct Raw(termios::Termios);
-
-impl Raw {
-    fn enter() -> Option<Self> {
-        let stdin = std::io::stdin();
-        let before = termios::tcgetattr(&stdin).ok()?;
-        let mut raw = before.clone();
-        termios::cfmakeraw(&mut raw);
-        termios::tcsetattr(&stdin, termios::SetArg::TCSANOW, &raw).ok()?;
-        Some(Self(before))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        let _ = termios::tcsetattr(std::io::stdin(), termios::SetArg::TCSANOW, &self.0);
-    }
-}
-
-nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
-
-/// Columns and rows of the terminal.
-fn size() -> (u16, u16) {
-    let mut size = nix::libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes one winsize through a pointer that is valid for the call.
-    let _ = unsafe { window_size(1, &raw mut size) };
-    (size.ws_col, size.ws_row)
-}
-
 /// `roost exec`.
 pub async fn exec(client: &Client, args: ExecArgs) -> Result<u8> {
-    let terminal = args.tty.then(size);
-    if args.tty && !std::io::stdin().is_terminal() {
-        return Err(Error::usage("-t needs a terminal: leave it out"));
+    if args.tty {
+        terminal::required()?;
     }
-    let stdin = args.interactive || args.tty || !std::io::stdin().is_terminal();
+    let manner = Manner {
+        input: args.interactive || args.tty || !terminal::is_there(),
+        closes: true,
+        terminal: args.tty,
+        ..Manner::default()
+    };
     let request = ExecRequest {
         container: None,
         command: args.command,
         env: args.env.iter().map(|pair| format!("{}={}", pair.0, pair.1)).collect(),
         user: args.user,
         workdir: args.workdir,
-        terminal,
-        stdin,
+        terminal: args.tty.then(terminal::size),
+        stdin: manner.input,
     };
-    let path = format!("{}/{}/exec", path::CONTAINERS, path::segment(&args.target));
-    let stream = client.upgrade(&path, &request).await?;
-    let raw = if args.tty { Raw::enter() } else { None };
-    let code = converse(stream, stdin, args.tty).await;
-    drop(raw);
-    let code = code?;
-    Ok(u8::try_from(code & 0xff).unwrap_or(1))
-}
-
-/// Carries both directions until the command ended; its exit code.
-async fn converse(stream: Upgraded, stdin: bool, tty: bool) -> Result<i32> {
-    let (mut reader, mut writer) = split(stream);
-    let feeding = async {
-        if stdin {
-            feed(&mut writer, tty).await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let reading = async {
-        while let Some((kind, bytes)) = frames::read_frame(&mut reader).await? {
-            match kind {
-                FrameKind::Stdout => put(&mut std::io::stdout(), &bytes)?,
-                FrameKind::Stderr => put(&mut std::io::stderr(), &bytes)?,
-                FrameKind::Exit => {
-                    let code = bytes.as_ref().try_into().map(i32::from_be_bytes).unwrap_or(1);
-                    return Ok(code);
-                }
-                FrameKind::Error => {
-                    return Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| Error::failed("the command could not be run")));
-                }
-                FrameKind::Stdin | FrameKind::Resize | FrameKind::Signal => {}
-            }
-        }
-        Err(Error::unreachable("the connection to the container's server broke off"))
-    };
-    tokio::select! {
-        code = reading => code,
-        () = feeding => Err(Error::failed("standard input cannot be read")),
-    }
-}
-
-fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::failed(format!("cannot write output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Standard input to the command until its end; with a terminal also changes of its size, and Ctrl-C as a byte.
-async fn feed(writer: &mut WriteHalf<Upgraded>, tty: bool) {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = vec![0; CHUNK];
-    let Ok(mut resized) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()) else { return };
-    loop {
-        tokio::select! {
-            read = stdin.read(&mut buffer) => {
-                let count = read.unwrap_or(0);
-                let sent = frames::write_frame(writer, FrameKind::Stdin, buffer.get(..count).unwrap_or_default()).await;
-                if count == 0 || sent.is_err() {
-                    let _ = writer.flush().await;
-                    return;
-                }
-            }
-            _ = resized.recv(), if tty => {
-                let (columns, rows) = size();
-                let [a, b] = columns.to_be_bytes();
-                let [c, d] = rows.to_be_bytes();
-                if frames::write_frame(writer, FrameKind::Resize, &[a, b, c, d]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
+    let stream = client.upgrade(&one(&args.target, "exec"), &request).await?;
+    let outcome = Conversation::new(stream).run(manner).await?;
+    Ok(match outcome {
+        // The command is ended with us.
+        Outcome::Left(signal) => u8::try_from(128 + signal).unwrap_or(1),
+        other => conversation::code(&other, &args.target),
+    })
 }
 
 /// `roost attach`.
-pub async fn attach(client: &Client, args: AttachArgs) -> Result<()> {
-    let path = format!("{}/{}/attach", path::CONTAINERS, path::segment(&args.target));
-    let stream = client.upgrade(&path, &()).await?;
-    converse(stream, !std::io::stdin().is_terminal(), false).await.map(drop)
+pub async fn attach(client: &Client, args: AttachArgs) -> Result<u8> {
+    let stream = client.upgrade(&one(&args.target, "attach"), &AttachRequest::default()).await?;
+    let (conversation, opened) = Conversation::opened(stream).await?;
+    let typing = terminal::is_there() && !args.no_stdin;
+    if typing && !opened.input {
+        say::note(&format!("{} takes no input: its output is shown; a shell in it: roost exec -it {0} -- /bin/sh", args.target));
+    }
+    let manner = Manner {
+        input: opened.input && !args.no_stdin,
+        terminal: opened.terminal && typing,
+        redraw: true,
+        leaves: true,
+        closes: false,
+    };
+    let outcome = conversation.run(manner).await?;
+    Ok(conversation::code(&outcome, &args.target))
+}
+
+fn one(target: &str, verb: &str) -> String {
+    format!("{}/{}/{verb}", path::CONTAINERS, path::segment(target))
 }
 
 /// `roost logs`.
@@ -233,6 +162,15 @@ pub async fn logs(client: &Client, args: LogsArgs) -> Result<()> {
     }
 }
 
+fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn show(line: &LogLine, json: bool, timestamps: bool) -> Result<()> {
     if json {
         let text = serde_json::to_string(line).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))?;
@@ -245,11 +183,4 @@ fn show(line: &LogLine, json: bool, timestamps: bool) -> Result<()> {
 
 fn stamp(at: Timestamp) -> String {
     at.to_string()
-}
-
-/// The output of a container in the foreground, from its first line to its end; its exit code.
-pub async fn output_to_the_end(client: &Client, name: &str) -> Result<i32> {
-    let whole = LogQuery { since: Some(Timestamp(0)), ..LogQuery::default() };
-    let stream = client.upgrade(&format!("{}/{}/attach", path::CONTAINERS, path::segment(name)), &whole).await?;
-    converse(stream, false, false).await
 }

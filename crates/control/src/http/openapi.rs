@@ -23,7 +23,7 @@ use api::{
     path,
     report::Report,
     server::ServerFacts,
-    stream::{ArchiveQuery, ExecRequest, LogLine, LogQuery},
+    stream::{ArchiveQuery, AttachRequest, ExecRequest, LogLine, LogQuery},
     view::{
         BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, PullRequest,
         ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
@@ -70,7 +70,7 @@ const OPERATIONS: &[Operation] = &[
         .answers::<Changed>(),
     post("/v1/containers/{target}/kill", "kill_container", "Send a signal").query::<Kill>().answers::<()>(),
     post("/v1/containers/{target}/exec", "exec", "Run a command").takes::<ExecRequest>().upgrades(),
-    post("/v1/containers/{target}/attach", "attach", "Follow its output").may_take::<LogQuery>().upgrades(),
+    post("/v1/containers/{target}/attach", "attach", "Connect to its program").may_take::<AttachRequest>().upgrades(),
     get("/v1/containers/{target}/logs", "logs", "Lines of output").query::<LogQuery>().lines::<LogLine>(),
     get("/v1/containers/{target}/archive", "download", "A path inside, as tar").query::<ArchiveQuery>().answers_tar(),
     put("/v1/containers/{target}/archive", "upload", "Unpack a tar inside").query::<ArchiveQuery>().takes_tar().answers::<()>(),

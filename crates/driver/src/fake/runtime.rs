@@ -3,7 +3,7 @@
 use super::{Faults, lock};
 use crate::{
     DriverError, Result, Runtime,
-    runtime::{ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
+    runtime::{Console, ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
 };
 use api::{
     Bytes, InstanceId, Name,
@@ -223,12 +223,18 @@ pub struct FakeInspect {
     /// Calls, failures, delays: verbs are the trait's.
     pub faults: Faults,
     directory: PathBuf,
+    console: Mutex<Option<Console>>,
 }
 
 impl FakeInspect {
     /// Logs are in `<directory>/<id>/logs`, root file systems in `<directory>/<id>/root`.
     pub fn new(directory: &Path) -> Self {
-        Self { faults: Faults::default(), directory: directory.to_owned() }
+        Self { faults: Faults::default(), directory: directory.to_owned(), console: Mutex::default() }
+    }
+
+    /// Whoever attaches next gets this; without one, programs have no console.
+    pub fn set_console(&self, console: Console) {
+        *lock(&self.console) = Some(console);
     }
 
     /// The container writes this line.
@@ -257,5 +263,10 @@ impl Inspect for FakeInspect {
         let root = self.directory.join(id.to_string()).join("root");
         std::fs::create_dir_all(&root).map_err(|e| DriverError::fatal(format!("{}: {e}", root.display())))?;
         Ok(root)
+    }
+
+    fn attach(&self, id: InstanceId, _: Option<&Name>, whole: bool) -> Result<Console> {
+        self.faults.enter("attach", format!("{id} {whole}"))?;
+        lock(&self.console).take().ok_or_else(|| DriverError::fatal(format!("pod {id} has no console")))
     }
 }

@@ -30,6 +30,9 @@ fn pod(id: InstanceId) -> PodRun {
         user_namespace: false,
         read_only: false,
         terminal: false,
+        size: None,
+        stdin: false,
+        awaited: false,
     };
     PodRun {
         id,

@@ -89,6 +89,13 @@ fn one_to_be_removed_at_its_end_goes_with_its_spec() {
 }
 
 #[test]
+fn one_to_be_removed_at_its_end_stays_when_it_never_ran_so_that_somebody_sees_why() {
+    let mut world = three("container a rm=1\nsettle\nfail a");
+    assert!(world.look().remove_containers.is_empty());
+    assert!(world.snapshot.containers.contains_key("a"));
+}
+
+#[test]
 fn one_whose_server_is_removed_begins_anew() {
     let world = three("container a\nsettle\ndelserver s1\nsettle");
     assert_eq!(world.snapshot.container_plans["a"].placement.as_ref().unwrap().server, name("s2"));

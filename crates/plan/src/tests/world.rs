@@ -105,6 +105,7 @@ impl<'a> Options<'a> {
             read_only: false,
             terminal: false,
             stdin: false,
+            foreground: None,
         };
         let port = |port: &str| PublishedPort { host: port.parse().unwrap(), container: 80, protocol: Protocol::Tcp };
         PodTemplate {

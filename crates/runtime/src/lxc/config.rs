@@ -149,6 +149,9 @@ mod tests {
             user_namespace: false,
             read_only: false,
             terminal: false,
+            size: None,
+            stdin: false,
+            awaited: false,
         }
     }
 

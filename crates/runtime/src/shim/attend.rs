@@ -1,35 +1,28 @@
-//! The shim's loop: output to logs, ends to the record, requests to actions.
+//! The shim's loop: output to logs and consoles, ends to the record. What clients say is [`talk`].
 
-use super::{
-    client::{Client, Heard},
-    control::{Answer, Request},
-    log::Lines,
-    now,
-    start::{Container, Pod},
-};
+mod talk;
+
+use super::{client::Client, log::Lines, now, start::Pod};
 use crate::{
     Error, Result,
     cgroup::Shape,
-    launch,
     paths::SOCKET,
     record::{ExitRecord, Order, write_json},
     sys,
 };
-use api::{Name, spec::ContainerKind};
+use api::{Name, spec::ContainerKind, stream::FrameKind};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signalfd::SignalFd,
 };
 use std::{
     os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::net::UnixListener,
     },
     time::{Duration, Instant},
 };
 
-/// Connections at once: agents that come and go, a few people attached.
-const CLIENTS_MAX: usize = 32;
 /// Bytes read from a container in one go.
 const READ_BYTES: usize = 32 << 10;
 /// Output of containers that have ended is read for so long: a program outside may hold their pipes.
@@ -44,6 +37,17 @@ struct Output {
     container: usize,
     fd: OwnedFd,
     lines: Lines,
+    kind: FrameKind,
+}
+
+/// Who has something, or room for something. By index in the shim's lists.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Output(usize),
+    Input(usize),
+    Client(usize),
 }
 
 /// All a shim holds while its pod runs.
@@ -71,7 +75,8 @@ impl<'a> Attending<'a> {
         for (index, container) in pod.containers.iter_mut().enumerate() {
             for (fd, stderr) in container.outputs.drain(..) {
                 set_nonblocking(&fd);
-                outputs.push(Output { container: index, fd, lines: Lines::new(stderr) });
+                let kind = if stderr { FrameKind::Stderr } else { FrameKind::Stdout };
+                outputs.push(Output { container: index, fd, lines: Lines::new(stderr), kind });
             }
         }
         Self {
@@ -107,62 +112,82 @@ impl<'a> Attending<'a> {
         if self.pod.containers.iter().any(|c| c.exit_code.is_none()) {
             return false;
         }
-        let silent_at = *self.silent_at.get_or_insert_with(|| base::env::instant() + LAST_WORDS);
-        self.outputs.is_empty() || base::env::instant() >= silent_at
+        let now = base::env::instant();
+        if self.outputs.iter().any(|output| self.waits_until(output.container, now).is_some()) {
+            self.silent_at = None;
+            return false;
+        }
+        let silent_at = *self.silent_at.get_or_insert(now + LAST_WORDS);
+        self.outputs.is_empty() || now >= silent_at
     }
 
-    /// Descriptors that have something, in the order: signals, listener, outputs, clients.
-    fn wait(&self) -> Result<Vec<bool>> {
-        let mut all =
-            vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        all.extend(self.outputs.iter().map(|o| PollFd::new(o.fd.as_fd(), PollFlags::POLLIN)));
-        all.extend(self.clients.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut all, self.timeout()) {
+    /// Until when a container's output is not read: for who is awaited, until they are here, and as long as they have no room.
+    fn waits_until(&self, container: usize, now: Instant) -> Option<Instant> {
+        let to_come = self.pod.containers[container].awaited.filter(|until| now < *until);
+        let clients = self.clients.iter().filter(|client| client.watches(container));
+        to_come.or_else(|| clients.filter_map(|client| client.waited_for(now)).max())
+    }
+
+    /// Who has something to read or room for what waits. The others are not asked: a hang-up that is not heeded would be told at once,
+    /// again and again.
+    fn wait(&self) -> Result<Vec<Source>> {
+        let (asked, timeout) = self.asked();
+        let mut all: Vec<PollFd<'_>> = asked.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        match poll(&mut all, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(Error::call("poll", error)),
         }
-        Ok(all.iter().map(|p| p.any().unwrap_or(true)).collect())
+        let ready = all.iter().map(|p| p.any().unwrap_or(true));
+        Ok(asked.iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, ..), _)| *source).collect())
     }
 
-    fn timeout(&self) -> PollTimeout {
-        let next = [self.kill_at, self.silent_at].into_iter().flatten().min();
-        next.map_or(PollTimeout::NONE, |at| {
-            let left = at.saturating_duration_since(base::env::instant()) + Duration::from_millis(1);
+    /// Who is asked, for what, and for how long.
+    fn asked(&self) -> (Vec<(Source, BorrowedFd<'_>, PollFlags)>, PollTimeout) {
+        let (now, reads, writes) = (base::env::instant(), PollFlags::POLLIN, PollFlags::POLLOUT);
+        let mut all = vec![(Source::Signals, self.signals.as_fd(), reads), (Source::Listener, self.listener.as_fd(), reads)];
+        let mut next = [self.kill_at, self.silent_at].into_iter().flatten().min();
+        for (index, output) in self.outputs.iter().enumerate() {
+            match self.waits_until(output.container, now) {
+                None => all.push((Source::Output(index), output.fd.as_fd(), reads)),
+                Some(until) => next = Some(next.map_or(until, |next| next.min(until))),
+            }
+        }
+        let inputs = self.pod.containers.iter().enumerate().filter_map(|(index, c)| Some((index, c.input.wants_room()?)));
+        all.extend(inputs.map(|(index, fd)| (Source::Input(index), fd, writes)));
+        for (index, client) in self.clients.iter().enumerate() {
+            let flags = match (self.hears(client), client.has_unsent()) {
+                (true, true) => reads | writes,
+                (true, false) => reads,
+                (false, true) => writes,
+                (false, false) => continue,
+            };
+            all.push((Source::Client(index), client.as_fd(), flags));
+        }
+        let timeout = next.map_or(PollTimeout::NONE, |at| {
+            let left = at.saturating_duration_since(now) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-        })
+        });
+        (all, timeout)
     }
 
-    fn attend(&mut self, ready: &[bool], buffer: &mut [u8]) {
-        while let Ok(Some(_)) = self.signals.read_signal() {}
-        let outputs = self.outputs.len();
-        let talking: Vec<usize> = (0..self.clients.len()).filter(|n| ready[2 + outputs + n]).collect();
-        for index in talking.into_iter().rev() {
-            if !self.serve(index) {
-                self.clients.swap_remove(index);
-            }
-        }
-        for index in (0..outputs).rev().filter(|n| ready[2 + n]) {
-            if !self.relay(index, buffer) {
-                self.outputs.swap_remove(index);
-            }
-        }
-        if ready[1] {
-            self.accept();
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            if self.clients.len() < CLIENTS_MAX {
-                self.clients.extend(Client::new(stream));
+    /// From the last to the first, so that what is removed changes no index that is still to come.
+    fn attend(&mut self, ready: &[Source], buffer: &mut [u8]) {
+        for source in ready.iter().rev() {
+            match *source {
+                Source::Signals => while let Ok(Some(_)) = self.signals.read_signal() {},
+                Source::Listener => self.accept(),
+                Source::Input(container) => self.pod.containers[container].input.push(),
+                Source::Client(index) if !self.serve(index) => drop(self.clients.swap_remove(index)),
+                Source::Output(index) if !self.relay(index, buffer) => drop(self.outputs.swap_remove(index)),
+                Source::Client(_) | Source::Output(_) => {}
             }
         }
     }
 
-    /// Moves output to the log and to those attached. False: the stream has ended.
+    /// Moves output to the log and to consoles. False: the stream has ended.
     fn relay(&mut self, index: usize, buffer: &mut [u8]) -> bool {
         let output = &mut self.outputs[index];
-        let (container, mut encoded, at) = (output.container, Vec::new(), now());
+        let (container, kind, mut encoded, at) = (output.container, output.kind, Vec::new(), now());
         let (alive, bytes) = match sys::read_some(&output.fd, buffer) {
             Ok(0) => (false, &buffer[..0]),
             Ok(length) => (true, &buffer[..length]),
@@ -174,55 +199,16 @@ impl<'a> Attending<'a> {
         if !alive {
             output.lines.finish(at, &mut encoded);
         }
-        self.pod.containers[container].log.write(&encoded);
-        self.clients.retain_mut(|c| c.attached != Some(container) || (alive && c.send(bytes)));
+        let from = &mut self.pod.containers[container];
+        from.log.write(&encoded);
+        if !alive && from.terminal {
+            from.input.close();
+        }
+        if !bytes.is_empty() {
+            let now = base::env::instant();
+            self.clients.retain_mut(|client| !client.watches(container) || client.tell(kind, bytes, now));
+        }
         alive
-    }
-
-    /// Hears a client and does what it asks. False: let it go.
-    fn serve(&mut self, index: usize) -> bool {
-        match self.clients[index].hear() {
-            Heard::Nothing => true,
-            Heard::Gone => false,
-            Heard::Input(bytes) => {
-                self.input(index, &bytes);
-                true
-            }
-            Heard::Requests(requests) => requests.iter().all(|request| {
-                let answer = self.act(index, request).unwrap_or_else(Answer::Refused);
-                self.clients[index].answer(&answer)
-            }),
-        }
-    }
-
-    /// Input for a terminal that is not taken at once is lost, as on any terminal.
-    fn input(&self, client: usize, bytes: &[u8]) {
-        let attached = self.clients[client].attached;
-        let terminal = |o: &&Output| Some(o.container) == attached && self.pod.containers[o.container].terminal;
-        if let Some(output) = self.outputs.iter().find(terminal) {
-            let _ = nix::unistd::write(&output.fd, bytes);
-        }
-    }
-
-    fn act(&mut self, client: usize, request: &Request) -> Result<Answer, String> {
-        match request {
-            Request::Status => return Ok(Answer::Running(self.pod.running())),
-            Request::Signal(signal) => self.signal(Some(*signal)),
-            Request::Stop(millis) => self.stop(Duration::from_millis(*millis)),
-            Request::Attach(name) => self.clients[client].attached = Some(self.find(name.as_ref())?),
-            Request::Resize(name, columns, rows) => {
-                let container = self.find(name.as_ref())?;
-                let output = self.outputs.iter().find(|o| o.container == container && self.pod.containers[container].terminal);
-                let output = output.ok_or("the container has no terminal")?;
-                launch::resize(output.fd.as_raw_fd(), *columns, *rows).map_err(|e| e.to_string())?;
-            }
-        }
-        Ok(Answer::Done)
-    }
-
-    fn find(&self, name: Option<&Name>) -> Result<usize, String> {
-        let wanted = |c: &Container| name.is_none_or(|name| c.name == *name);
-        self.pod.containers.iter().position(wanted).ok_or_else(|| "the pod has no container of that name".to_owned())
     }
 
     /// Signals the main process of each container that runs: this one, or its own stop signal.
@@ -233,8 +219,9 @@ impl<'a> Attending<'a> {
         }
     }
 
-    /// Asks all to stop, and remembers when to kill. The shorter of two graces counts.
+    /// Asks all to stop, and remembers when to kill. The shorter of two graces counts. Nobody is awaited any more.
     fn stop(&mut self, grace: Duration) {
+        self.pod.containers.iter_mut().for_each(|container| container.awaited = None);
         let at = base::env::instant() + grace;
         self.kill_at = Some(self.kill_at.map_or(at, |before| before.min(at)));
         self.stopping = true;
@@ -307,6 +294,7 @@ impl<'a> Attending<'a> {
             let _ = shape.kill(&self.cgroup()).and_then(|()| shape.remove(&self.cgroup()));
         }
         let _ = std::fs::remove_file(self.order.paths.run.join(SOCKET));
+        self.dismiss(record.message.as_deref());
         Ok(())
     }
 
@@ -333,7 +321,8 @@ impl<'a> Attending<'a> {
     }
 }
 
-fn set_nonblocking(fd: &OwnedFd) {
+/// Reading and writing never wait from now on.
+pub fn set_nonblocking(fd: &OwnedFd) {
     // SAFETY: plain numbers. A pipe that cannot be made so is read only when poll says it has something.
     unsafe {
         let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);

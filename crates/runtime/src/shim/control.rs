@@ -2,6 +2,7 @@
 
 use crate::record::Running;
 use api::Name;
+use driver::runtime::LogPosition;
 use serde::{Deserialize, Serialize};
 
 /// Longest line.
@@ -17,10 +18,13 @@ pub enum Request {
     Signal(i32),
     /// Ask all to stop; kill what is left after so many milliseconds.
     Stop(u64),
-    /// From the answer on, this connection carries a container's raw output, and input if it has a terminal.
-    Attach(Option<Name>),
-    /// Columns and rows of a container's terminal.
-    Resize(Option<Name>, u16, u16),
+    /// From the answer on, this connection carries frames of [`api::stream`] from and to a container's program.
+    Console {
+        /// Which; the first when absent.
+        container: Option<Name>,
+        /// It is the one that is awaited: all output there is waits for it, for a while.
+        whole: bool,
+    },
 }
 
 /// Answered by a shim.
@@ -31,6 +35,19 @@ pub enum Answer {
     Running(Running),
     /// Begun or done.
     Done,
+    /// The console is open.
+    Opened(Opened),
     /// No, because.
     Refused(String),
+}
+
+/// What a console leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// A terminal.
+    pub terminal: bool,
+    /// A program that hears what is sent.
+    pub input: bool,
+    /// What the log holds; frames begin with the line that is not finished yet.
+    pub logged: LogPosition,
 }

@@ -2,9 +2,11 @@
 
 use crate::{Error, Result};
 use api::{Timestamp, stream::LogLine};
+use driver::runtime::LogPosition;
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -43,6 +45,12 @@ impl Log {
         if self.file.write_all(lines).is_ok() {
             self.size += lines.len() as u64;
         }
+    }
+
+    /// Where the next line goes.
+    pub fn position(&self) -> LogPosition {
+        let known = self.file.metadata().map(|meta| LogPosition { inode: meta.ino(), offset: meta.len() });
+        known.unwrap_or(LogPosition { inode: 0, offset: self.size })
     }
 
     fn rotate(&mut self) {
@@ -100,6 +108,11 @@ impl Lines {
                 }
             }
         }
+    }
+
+    /// The line that is not finished yet.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.partial
     }
 
     /// The stream has ended: the unfinished line is a line.

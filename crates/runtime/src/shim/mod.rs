@@ -7,6 +7,7 @@
 mod attend;
 mod client;
 pub(crate) mod control;
+mod input;
 mod log;
 mod start;
 

@@ -1,6 +1,6 @@
 //! Starting the containers of a pod, one after the other, and taking all back when one cannot be started.
 
-use super::{log::Log, now};
+use super::{input::Input, log::Log, now};
 use crate::{
     Error, Result,
     cgroup::Shape,
@@ -10,6 +10,7 @@ use crate::{
     sys,
 };
 use api::{Name, Timestamp, spec::ContainerKind};
+use driver::runtime::ContainerRun;
 use serde::{Deserialize, Serialize};
 use std::{
     io::Write as _,
@@ -17,8 +18,11 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream,
     },
+    time::{Duration, Instant},
 };
 
+/// Who is awaited has so long to come.
+const AWAITED: Duration = Duration::from_secs(10);
 /// How long the making of one container may take before it is given up, in milliseconds.
 const MAKING_MILLIS: i32 = 60_000;
 /// Longest message of the process that makes a container.
@@ -50,8 +54,12 @@ pub struct Container {
     pub log: Log,
     /// Where its output comes from: descriptor, and whether it is standard error.
     pub outputs: Vec<(OwnedFd, bool)>,
-    /// It has a terminal: its output's other direction is its input.
+    /// Where its input goes.
+    pub input: Input,
+    /// It has a terminal: input and output are two directions of it.
     pub terminal: bool,
+    /// Until when its output is kept for who is awaited.
+    pub awaited: Option<Instant>,
 }
 
 impl Pod {
@@ -106,12 +114,16 @@ fn take_back(order: &Order) {
 fn one(making: &Making<'_>) -> Result<Container, Refusal> {
     let container = making.container();
     let log = Log::open(making.order.paths.log_file(&container.name))?;
-    let (streams, outputs, hand_over) = streams(container.terminal && container.kind == ContainerKind::App)?;
+    let (streams, ends) = streams(container)?;
     let (child, main) = make(making, streams)?;
-    let terminal = hand_over.is_some();
-    let outputs = match hand_over {
-        Some(socket) => vec![(received_terminal(&socket)?, false)],
-        None => outputs,
+    let terminal = ends.hand_over.is_some();
+    let (outputs, input) = match ends.hand_over {
+        Some(socket) => {
+            let master = received_terminal(&socket)?;
+            let input = master.try_clone().map_err(|e| Error::call("keep the terminal", e))?;
+            (vec![(master, false)], Input::new(input, true))
+        }
+        None => (ends.outputs, ends.input),
     };
     Ok(Container {
         name: container.name.clone(),
@@ -125,23 +137,37 @@ fn one(making: &Making<'_>) -> Result<Container, Refusal> {
         cgroup: making.cgroup(),
         log,
         outputs,
+        input,
         terminal,
+        awaited: container.awaited.then(|| base::env::instant() + AWAITED),
     })
 }
 
-type Ends = (Streams, Vec<(OwnedFd, bool)>, Option<UnixStream>);
+/// Our ends of the container's streams: pipes, or a socket through which its terminal will come.
+struct Ends {
+    outputs: Vec<(OwnedFd, bool)>,
+    input: Input,
+    hand_over: Option<UnixStream>,
+}
 
-/// Both ends of the container's streams: pipes, or a socket through which its terminal will come.
-fn streams(terminal: bool) -> Result<Ends> {
-    if terminal {
+/// Both ends of the container's streams. A system container's console only says something.
+fn streams(container: &ContainerRun) -> Result<(Streams, Ends)> {
+    let app = container.kind == ContainerKind::App;
+    if container.terminal && app {
         let (ours, theirs) = UnixStream::pair().map_err(|e| Error::call("make a socket", e))?;
         let streams = Streams { input: null()?, output: null()?, error: null()?, terminal: Some(theirs.into()) };
-        return Ok((streams, Vec::new(), Some(ours)));
+        return Ok((streams, Ends { outputs: Vec::new(), input: Input::default(), hand_over: Some(ours) }));
     }
     let (output, output_in) = sys::pipe()?;
     let (error, error_in) = sys::pipe()?;
-    let streams = Streams { input: null()?, output: output_in, error: error_in, terminal: None };
-    Ok((streams, vec![(output, false), (error, true)], None))
+    let (input, from) = if container.stdin && app {
+        let (from, to) = sys::pipe()?;
+        (Input::new(to, false), from)
+    } else {
+        (Input::default(), null()?)
+    };
+    let streams = Streams { input: from, output: output_in, error: error_in, terminal: None };
+    Ok((streams, Ends { outputs: vec![(output, false), (error, true)], input, hand_over: None }))
 }
 
 fn received_terminal(socket: &UnixStream) -> Result<OwnedFd> {

@@ -22,6 +22,9 @@ fn container() -> ContainerRun {
         user_namespace: false,
         read_only: true,
         terminal: false,
+        size: None,
+        stdin: false,
+        awaited: false,
     }
 }
 

@@ -111,6 +111,9 @@ impl Bed {
             user_namespace: false,
             read_only: false,
             terminal: false,
+            size: None,
+            stdin: false,
+            awaited: false,
         }
     }
 

@@ -222,25 +222,6 @@ fn files_can_be_seen_from_outside_running_or_stopped() {
 }
 
 #[test]
-fn a_terminal_of_its_own_can_be_attached_to() {
-    use std::io::{Read as _, Write as _};
-    let bed = Bed::app();
-    let mut pod = bed.pod("tty; stty size; read line; echo got $line");
-    pod.containers[0].terminal = true;
-    let oci = runtime::Oci::new(bed.options.clone(), Box::new(|_| {})).unwrap();
-    driver::Runtime::ensure(&oci, &pod).unwrap();
-    bed.until_logged(pod.id, "/dev/pts/0");
-    let mut attached = oci.attach(pod.id, None).unwrap();
-    oci.resize(pod.id, None, (100, 40)).unwrap();
-    attached.write_all(b"word\n").unwrap();
-    let mut text = String::new();
-    attached.read_to_string(&mut text).unwrap();
-    assert!(text.contains("got word"), "{text:?}");
-    bed.until_stopped(pod.id);
-    assert!(bed.log(pod.id, "main").contains(&"24 80".to_owned()));
-}
-
-#[test]
 fn output_faster_than_anything_is_rotated_and_costs_the_shim_no_memory() {
     let bed = Bed::app();
     let pod = bed.pod(&format!("yes {} | head -c 25000000; touch /ready; sleep 600", "x".repeat(1000)));

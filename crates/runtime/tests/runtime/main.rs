@@ -10,6 +10,7 @@
 
 mod adopt;
 mod bed;
+mod console;
 mod exec;
 mod life;
 mod limits;

@@ -6,7 +6,7 @@ use api::{
     assignment::Assignment,
     image::ImageProgress,
     report::{InstanceStats, Report},
-    stream::{ExecRequest, LogLine, LogQuery},
+    stream::{AttachRequest, ExecRequest, LogLine},
     view::{ContainerRequest, JobRequest, JoinAnswer, JoinRequest, ScaleRequest, Settled, StatsView, UpgradeRequest},
 };
 use axum::{Router, body::Body, http::Request};
@@ -161,7 +161,7 @@ async fn what_agents_and_clients_send_is_what_is_described() {
     written::<ScaleRequest>(&mut described, "ScaleRequest", json!({"count": -1, "relative": true, "group": "g"}));
     written::<UpgradeRequest>(&mut described, "UpgradeRequest", json!({}));
     written::<ExecRequest>(&mut described, "ExecRequest", json!({"command": ["sh"], "terminal": [80, 24]}));
-    written::<LogQuery>(&mut described, "LogQuery", json!({"tail": 3}));
+    written::<AttachRequest>(&mut described, "AttachRequest", json!({"whole": true}));
     written::<LogLine>(&mut described, "LogLine", json!({"t": 1, "m": "x"}));
     written::<LogLine>(&mut described, "LogLine", json!({"t": 1, "e": true, "m": "x"}));
     let image = world.snapshot.images.values().next().unwrap();
