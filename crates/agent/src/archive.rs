@@ -23,16 +23,36 @@ use std::{
 /// Directories below each other that are followed.
 const DEPTH_MAX: usize = 256;
 
+/// Users and groups a container with a map of its own has.
+const MAPPED: u32 = 65_536;
+/// Nobody, as everywhere in Linux.
+const NOBODY: u32 = 65_534;
+
 /// A container's root file system.
-pub struct Root(OwnedFd);
+pub struct Root {
+    directory: OwnedFd,
+    /// Who root inside is here.
+    first: u32,
+}
 
 impl Root {
     /// As the host sees it.
     pub fn open(directory: &Path) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open(directory, flags, Mode::empty())
-            .map(Self)
+            .map(|directory| Self { directory, first: 0 })
             .map_err(|errno| Error::failed(format!("root file system of the container: {}", errno.desc())))
+    }
+
+    /// Root inside is this user here, and all others follow.
+    pub fn mapped(self, first: u32) -> Self {
+        Self { first, ..self }
+    }
+
+    /// Who a user or group inside is here.
+    fn outside(&self, inside: u64) -> u32 {
+        let inside = u32::try_from(inside).unwrap_or(0);
+        if self.first > 0 && inside >= MAPPED { self.first + NOBODY } else { self.first + inside }
     }
 
     /// A directory in it.
@@ -42,12 +62,12 @@ impl Root {
             .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         // The kernel says EAGAIN when something was renamed during the look (openat2(2)): a few more tries are enough.
-        let mut result = openat2(&self.0, path, how);
+        let mut result = openat2(&self.directory, path, how);
         for _ in 0..8 {
             if result.as_ref().err() != Some(&Errno::EAGAIN) {
                 break;
             }
-            result = openat2(&self.0, path, how);
+            result = openat2(&self.directory, path, how);
         }
         result
     }
@@ -66,6 +86,14 @@ fn relative(path: &str) -> PathBuf {
         }
     }
     clean
+}
+
+/// Who a user or group here is inside, where root inside is `first`.
+fn inside_of(first: u32, outside: u32) -> u32 {
+    match outside.checked_sub(first) {
+        Some(inside) if first == 0 || inside < MAPPED => inside,
+        _ => NOBODY,
+    }
 }
 
 fn failure(what: &Path, errno: Errno) -> Error {

@@ -237,7 +237,10 @@ impl Inner {
 
     /// The server has been observed: names are handed on and workers begin.
     fn ready(self: &Arc<Self>) {
-        let told = self.lock().told.clone();
+        let mut state = self.lock();
+        state.line_up(base::env::timer());
+        let told = state.told.clone();
+        drop(state);
         if let Some(told) = told {
             (self.drivers.names)(&told);
         }

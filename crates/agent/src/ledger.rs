@@ -9,7 +9,7 @@ use api::{
     assignment::Assignment,
     name::{InstanceId, Name},
     quantity::Span,
-    spec::{ContainerKind, default_grace},
+    spec::{ContainerKind, Limits, default_grace},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -94,13 +94,27 @@ pub struct Record {
     pub starting: bool,
     /// Failed for good.
     pub failed: Option<Failure>,
+    /// Limits it is held to, of each container; None when nobody knows, and then what is told counts as held.
+    #[serde(default)]
+    pub limits: Option<Vec<Limits>>,
 }
 
 impl Record {
     /// Of a pod nothing has been done about yet.
     pub const fn new(display: String, kind: ContainerKind) -> Self {
         let grace = default_grace();
-        Self { display, kind, grace, asked: None, starts: 0, healthy: false, halted: false, starting: false, failed: None }
+        Self {
+            display,
+            kind,
+            grace,
+            asked: None,
+            starts: 0,
+            healthy: false,
+            halted: false,
+            starting: false,
+            failed: None,
+            limits: None,
+        }
     }
 }
 

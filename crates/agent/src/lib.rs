@@ -8,11 +8,13 @@
 
 mod archive;
 mod blobs;
+mod boot;
 mod changes;
 mod dataplane;
 mod engine;
 mod exec;
 mod health;
+mod hold;
 mod ledger;
 mod logs;
 mod observe;
@@ -33,7 +35,7 @@ pub use changes::{ChangedReceiver, changed};
 
 use api::{assignment::Assignment, name::Name, server::ServerFacts};
 use base::supervise::Scope;
-use driver::{Images, Network, Runtime, runtime::Inspect};
+use driver::{Content, Images, Network, Runtime, runtime::Inspect};
 use engine::{Engine, Setup};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
@@ -75,6 +77,8 @@ pub struct Drivers {
     pub network: Arc<dyn Network>,
     /// The content store.
     pub images: Arc<dyn Images>,
+    /// The same, as registries see it.
+    pub content: Arc<dyn Content>,
     /// Given the assignment whose names are to be answered for, at the start and when they or the subnet change.
     pub names: Arc<dyn Fn(&Assignment) + Send + Sync>,
 }

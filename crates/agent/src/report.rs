@@ -34,6 +34,7 @@ fn instance(state: &State, id: InstanceId, pod: &Pod, now: Instant) -> InstanceR
         started: status.and_then(|status| status.started),
         exit_code: status.and_then(|status| status.exit_code),
         restarts: pod.record.starts.saturating_sub(1),
+        limits: pod.record.limits.clone().filter(|_| pod.is_up()).unwrap_or_default(),
     }
 }
 

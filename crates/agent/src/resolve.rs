@@ -8,7 +8,7 @@ use api::{
     assignment::{NetworkAssignment, PodAssignment},
     image::{ImageConfig, LocalImage},
     name::InstanceId,
-    spec::{ContainerKind, ContainerTemplate, Mount, PodTemplate},
+    spec::{ContainerKind, ContainerTemplate, Limits, Mount, PodTemplate},
 };
 use driver::runtime::{ContainerRun, MountRun, PodRun};
 use std::{
@@ -62,6 +62,11 @@ pub fn digests(template: &PodTemplate) -> Vec<String> {
     digests
 }
 
+/// What each container may use, in the pod's order.
+pub fn limits(template: &PodTemplate) -> Vec<Limits> {
+    template.containers.iter().map(|container| container.limits.clone()).collect()
+}
+
 /// One line each, as in resolv.conf(5): our DNS server, names of the cluster without their domain, and short patience,
 /// since the server is on the same machine.
 fn resolv_conf(network: &NetworkAssignment) -> String {
@@ -83,12 +88,14 @@ fn container_run(template: &ContainerTemplate, images: &LocalImages, place: &Pla
         mounts: template.mounts.iter().map(|mount| mount_run(mount, place.volumes)).collect(),
         limits: template.limits.clone(),
         stop_signal: signals::stop_signal(&config.stop_signal, template.kind)?,
-        user_namespace: template.user_namespace,
+        // A whole system holds programs of many hands: root of it is root outside only when that is asked for.
+        user_namespace: template.user_namespace || (template.kind == ContainerKind::System && !template.system.privileged),
         read_only: template.read_only,
         terminal: template.terminal,
         size: template.foreground.and_then(|foreground| foreground.size),
         stdin: template.stdin,
         awaited: template.foreground.is_some() && place.first,
+        system: template.system.clone(),
     })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Any server of the cluster may ask, since root on any server may administer the cluster; users speak with the manager.
 
+mod commit;
 mod console;
+mod content;
 mod files;
 mod images;
 mod read;
@@ -15,7 +17,7 @@ use crate::{
 use api::{
     error::Error,
     name::{InstanceId, Name},
-    path::{BLOBS, INSTANCES, STATS},
+    path::{BLOBS, INSTANCES, MANIFESTS, STATS, UPLOADS},
 };
 use axum::{
     Router,
@@ -41,11 +43,21 @@ pub fn router(engine: &Engine) -> Router {
         .route(&one("logs"), get(read::logs))
         .route(&one("signal/{signal}"), post(read::signal))
         .route(&one("archive"), get(files::get).put(files::put))
+        .route(&one("commit"), post(commit::commit))
         .route(STATS, get(read::stats))
-        .route(&format!("{BLOBS}/{{digest}}"), get(read::blob))
+        .route(&format!("{BLOBS}/{{digest}}"), get(content::blob).delete(content::discard))
+        .route(UPLOADS, post(content::begin))
+        .route(
+            &format!("{UPLOADS}/{{upload}}"),
+            get(content::received).patch(content::append).put(content::finish).delete(content::cancel),
+        )
+        .route(MANIFESTS, post(content::hold))
         .route("/v1/images/import", post(images::import))
         .route("/v1/images/pull", post(images::pull))
         .route("/v1/images/bootstrap", post(images::bootstrap))
+        .route("/v1/images/push", post(images::push))
+        .route("/v1/images/prune", post(images::prune))
+        .route("/v1/images/{digest}/export", get(images::export))
         .route("/v1/images/{digest}", delete(images::delete))
         .fallback(|request: Request| async move {
             ApiError(Error::not_found(format!("agents have no {} {}", request.method(), request.uri().path())))

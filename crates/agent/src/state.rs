@@ -1,10 +1,11 @@
 //! What the agent knows: told, seen and remembered, in one place. No effects here: transitions and questions only.
 
 use crate::{
+    boot::{self, Ahead, Place},
     dataplane,
     health::{self, Tracker},
     ledger::{Failure, Record},
-    resolve::LocalImages,
+    resolve::{self, LocalImages},
     steps::{self, Drain, Link, Seen, Step, Told},
 };
 use api::{
@@ -53,6 +54,8 @@ pub struct State {
     pub problems: BTreeMap<&'static str, String>,
     /// Use of the server when last looked.
     pub usage: ServerUsage,
+    /// Who comes up one after the other since the server started.
+    pub boot: Vec<Place>,
 }
 
 /// One pod.
@@ -77,6 +80,8 @@ pub struct Pod {
     pub acting: bool,
     /// Counts such changes, so that an observation from before one is not believed after it.
     pub epoch: u64,
+    /// Somebody reads its files: nothing is done to it meanwhile. Whether it is held still for that.
+    pub held: Option<bool>,
     /// Heavy work about it has begun.
     pub turn: bool,
     /// Counts its runs under this agent.
@@ -120,6 +125,7 @@ impl Pod {
             wake: Arc::default(),
             acting: false,
             epoch: 0,
+            held: None,
             turn: false,
             run: 0,
             saved: None,
@@ -334,6 +340,9 @@ impl State {
             own.record.display.clone_from(&pod.display);
             if own.is_up() {
                 own.record.asked.get_or_insert(pod.restarts);
+                if let Some(template) = told.templates.get(&pod.template) {
+                    own.record.limits.get_or_insert_with(|| resolve::limits(template));
+                }
             }
         }
     }
@@ -344,8 +353,10 @@ impl State {
     }
 
     fn seen<'a>(&'a self, pod: &'a Pod, now: Instant) -> Seen<'a> {
+        let run = pod.seen.as_ref().map(|status| status.state);
         Seen {
-            run: pod.seen.as_ref().map(|status| status.state),
+            // Held still by ourselves and for a moment, it counts as running.
+            run: if pod.held == Some(true) && run == Some(PodState::Frozen) { Some(PodState::Running) } else { run },
             exit_code: pod.seen.as_ref().and_then(|status| status.exit_code),
             link: pod.link(),
             bridge: self.bridge(),
@@ -363,11 +374,37 @@ impl State {
         let Some(pod) = self.pods.get(&id).filter(|_| self.told.is_some()) else {
             return Step::Rest;
         };
+        if pod.held.is_some() {
+            return Step::Rest;
+        }
         let step = steps::next(self.told(id), &self.seen(pod, now));
         match &pod.retry {
             Some(retry) if retry.step == discriminant(&step) && retry.at > now => Step::Wait(retry.at - now),
+            _ if step == Step::Run && pod.run == 0 => self.boot_turn(id, now).map_or(Step::Run, Step::Wait),
             _ => step,
         }
+    }
+
+    /// How long a pod still has to wait for those that come up before it.
+    fn boot_turn(&self, id: InstanceId, now: Instant) -> Option<Duration> {
+        boot::wait(&self.boot, id, |other| match self.pods.get(&other) {
+            Some(pod) if pod.is_up() => Ahead::Up(pod.age(now)),
+            Some(pod) if pod.run == 0 && pod.retry.is_none() && self.starts(other, pod, now) => Ahead::Coming,
+            _ => Ahead::Out,
+        })
+    }
+
+    /// Whether it shall run and does not.
+    fn starts(&self, id: InstanceId, pod: &Pod, now: Instant) -> bool {
+        use Step::{AwaitNetwork, Link, Pull, Run};
+        matches!(steps::next(self.told(id), &self.seen(pod, now)), Pull(_) | Link | Run | AwaitNetwork)
+    }
+
+    /// The server has just been looked at for the first time: puts in order who is to come up one after the other.
+    pub fn line_up(&mut self, now: Instant) {
+        let rules = |id: InstanceId| self.told(id).and_then(|told| told.template.containers.first()).map(|c| &c.system);
+        let starting = self.pods.iter().filter(|(id, pod)| self.starts(**id, pod, now));
+        self.boot = boot::line(starting.filter_map(|(id, pod)| Some((*id, pod.record.display.as_str(), rules(*id)?))));
     }
 
     /// Where a pod stands.

@@ -123,6 +123,8 @@ pub enum Step {
     Stop(Span),
     /// Hold it still, or let it go on.
     Freeze(bool),
+    /// Hold it to the limits told, as it runs.
+    Limit,
     /// Remember that it was stopped on purpose.
     Halt,
     /// Remember that it failed for good, and why.
@@ -195,12 +197,18 @@ fn on(told: Told<'_>, seen: &Seen<'_>) -> Step {
     match (seen.run, told.pod.power) {
         (Some(PodState::Running | PodState::Frozen), _) if restart => stop(seen, told.template.stop_grace),
         (Some(PodState::Running), _) if seen.link != Link::Ready && seen.bridge => Step::Link,
+        (Some(PodState::Running | PodState::Frozen), _) if other_limits(told.template, seen.record) => Step::Limit,
         (Some(PodState::Running), Power::Frozen) => Step::Freeze(true),
         (Some(PodState::Frozen), Power::On) => Step::Freeze(false),
         (Some(PodState::Running | PodState::Frozen), _) => Step::Rest,
         (Some(PodState::Stopped), _) if !restart && !seen.record.halted && !seen.record.starting => ended(told, seen),
         (Some(PodState::Stopped) | None, _) => again(told, seen, restart),
     }
+}
+
+/// Is it held to other limits than it is told to be?
+fn other_limits(template: &PodTemplate, record: &Record) -> bool {
+    record.limits.as_ref().is_some_and(|held| !held.iter().eq(template.containers.iter().map(|c| &c.limits)))
 }
 
 /// Its program ended by itself. Without an exit code the machine went down under it, and it goes on as before.

@@ -41,6 +41,7 @@ pub fn container(text: &str) -> ContainerTemplate {
         terminal: false,
         stdin: false,
         foreground: None,
+        system: api::system::SystemRules::default(),
     }
 }
 
@@ -103,5 +104,5 @@ pub fn image(config: ImageConfig) -> LocalImage {
     } else {
         config
     };
-    LocalImage { digest: DIGEST.to_owned(), config, layers: vec!["/layers/1".into()], size: Bytes(1) }
+    LocalImage { digest: DIGEST.to_owned(), config, layers: vec!["/layers/1".into()], size: Bytes(1), index: None }
 }

@@ -14,7 +14,7 @@ use api::{
     image::LocalImage,
     name::InstanceId,
     quantity::Span,
-    spec::{ContainerKind, PodTemplate},
+    spec::{ContainerKind, Limits, PodTemplate},
 };
 use base::supervise::Scope;
 use driver::{
@@ -61,6 +61,7 @@ enum Action {
     Run(Box<PodRun>, Arc<dyn Runtime>, Record),
     Stop(Arc<dyn Runtime>, Span),
     Freeze(Arc<dyn Runtime>, bool),
+    Limit(Arc<dyn Runtime>, Vec<(api::Name, Limits)>),
     Note,
     Fail(Option<api::Name>, String),
     Look,
@@ -74,6 +75,7 @@ enum Done {
     Linked(PathBuf),
     Status(PodStatus),
     Frozen(bool),
+    Limited(Vec<Limits>),
     Connections(Option<u32>),
     Noted,
     Failed(Failure),
@@ -193,6 +195,10 @@ fn action(inner: &Arc<Inner>, state: &State, id: InstanceId, step: &Step) -> Res
         Step::Run => run_action(inner, state, id, pod)?,
         Step::Stop(grace) => Action::Stop(runtime(pod.record.kind)?, *grace),
         Step::Freeze(frozen) => Action::Freeze(runtime(pod.record.kind)?, *frozen),
+        Step::Limit => {
+            let containers = told()?.0.template.containers.iter();
+            Action::Limit(runtime(pod.record.kind)?, containers.map(|c| (c.name.clone(), c.limits.clone())).collect())
+        }
         Step::Fail(why) => Action::Fail(told()?.0.template.containers.first().map(|c| c.name.clone()), why.clone()),
         Step::Look => Action::Look,
         // What cannot run here has left nothing here.
@@ -235,6 +241,7 @@ fn run_action(inner: &Arc<Inner>, state: &State, id: InstanceId, pod: &Pod) -> R
         halted: false,
         starting: true,
         failed: None,
+        limits: Some(resolve::limits(told.template)),
     };
     Ok(Action::Run(Box::new(run), runtime, record))
 }
@@ -274,6 +281,10 @@ fn act(inner: &Inner, id: InstanceId, action: Action) -> Result<Done, DriverErro
         }
         Action::Stop(runtime, grace) => Done::Status(runtime.stop(id, grace)?),
         Action::Freeze(runtime, frozen) => runtime.freeze(id, frozen).map(|()| Done::Frozen(frozen))?,
+        Action::Limit(runtime, limits) => {
+            runtime.limit(id, &limits)?;
+            Done::Limited(limits.into_iter().map(|(_, limits)| limits).collect())
+        }
         Action::Note => Done::Noted,
         Action::Fail(container, message) => Done::Failed(Failure { message, last_lines: last_lines(inner, id, container) }),
         Action::Look => Done::Connections(count(network, id)),
@@ -376,6 +387,7 @@ fn settled(state: &mut State, id: InstanceId, (step, done): (&Step, Done), now: 
         }
         Done::Status(status) => pod.saw(Some(status), now),
         Done::Frozen(frozen) => pod.froze(frozen),
+        Done::Limited(limits) => pod.record.limits = Some(limits),
         Done::Connections(count) => pod.looked(count, now),
         Done::Noted => (pod.record.halted, pod.record.failed) = (true, None),
         Done::Failed(failure) => pod.record.failed = Some(failure),

@@ -22,6 +22,19 @@ pub struct ImageRecord {
     pub config: ImageConfig,
     /// When it came.
     pub created: Timestamp,
+    /// `sha256:…` of the index it was chosen from: what the name leads to for others. Absent when it was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Why no server can run it, when none can: it is for other machines, or no image at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
+}
+
+impl ImageRecord {
+    /// What the name leads to for others: the index if there is one, else the manifest.
+    pub fn target(&self) -> &str {
+        self.index.as_deref().unwrap_or(&self.digest)
+    }
 }
 
 /// What an image says about how to run it (OCI image configuration, the parts we use).
@@ -73,6 +86,67 @@ pub struct LocalImage {
     pub layers: Vec<std::path::PathBuf>,
     /// Bytes of the layers as stored.
     pub size: Bytes,
+    /// `sha256:…` of the index that led to it, known only to whoever has just followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+}
+
+/// Label of an image that came of a container: the container's name.
+pub const COMMIT_LABEL: &str = "roost.commit";
+/// Label of an image that is a snapshot of a container: the snapshot's name.
+pub const SNAPSHOT_LABEL: &str = "roost.snapshot";
+/// Labels that begin so tell how one image came to be; images made of it do not inherit them.
+pub const ORIGIN_LABELS: [&str; 2] = [COMMIT_LABEL, SNAPSHOT_LABEL];
+
+impl ImageRecord {
+    /// The container it was made of, if it was.
+    pub fn made_of(&self) -> Option<&str> {
+        self.config.labels.get(COMMIT_LABEL).map(String::as_str)
+    }
+
+    /// Its name as a snapshot, if it is one. A container that was put back to one lives on the same content under another name.
+    pub fn snapshot(&self) -> Option<&str> {
+        self.config.labels.get(SNAPSHOT_LABEL).filter(|_| self.name.starts_with(SNAPSHOTS)).map(String::as_str)
+    }
+
+    /// Made for a snapshot, a clone or a job, and named by us: lists leave it out unless all is asked for.
+    pub fn is_ours(&self) -> bool {
+        self.snapshot().is_some() || self.name.starts_with(COMMITS) && self.made_of().is_some()
+    }
+}
+
+/// Names of snapshots begin so: `snapshot/c1:before`.
+pub const SNAPSHOTS: &str = "snapshot/";
+/// Names of images made for clones and jobs begin so: `commit/c1:0123456789ab`.
+pub const COMMITS: &str = "commit/";
+
+/// What a new image says otherwise than the image it is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// Replaces how it is run, whole; as before when absent.
+    #[serde(default)]
+    pub execution: Option<ImageConfig>,
+    /// Labels added or replaced.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Lines of history, oldest first. The last is about the new layer, the ones before changed no files. One is invented
+    /// when there is none.
+    #[serde(default)]
+    pub history: Vec<HistoryLine>,
+}
+
+/// A line of an image's history (OCI image specification, configuration, `history`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// What did it: a line of a recipe.
+    #[serde(default)]
+    pub created_by: String,
+    /// Free text.
+    #[serde(default)]
+    pub comment: String,
+    /// When. Left out, the same files and the same change always give the same digest.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
 }
 
 /// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
@@ -119,6 +193,11 @@ pub enum ImageProgress {
     Done {
         /// The record now in the cluster's store.
         image: Box<ImageRecord>,
+    },
+    /// The end: it is in another registry.
+    Pushed {
+        /// What its name leads to there.
+        digest: String,
     },
     /// The end: it failed, and nothing was left.
     Failed {

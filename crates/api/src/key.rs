@@ -28,6 +28,12 @@ pub const CONTAINER_PLANS: &str = "plan/container/";
 pub const IMAGES: &str = "image/";
 /// Join tokens by the SHA-256 of their secret.
 pub const TOKENS: &str = "token/";
+/// [`crate::registry::ManifestRecord`] by `repository@digest`.
+pub const REGISTRY_MANIFESTS: &str = "registry/manifest/";
+/// Tokens of the registry by the SHA-256 of their text.
+pub const REGISTRY_TOKENS: &str = "registry/token/";
+/// [`crate::registry::RegistrySettings`].
+pub const REGISTRY_SETTINGS: &str = "registry/settings";
 /// The cluster's certificate authority: certificate and key, sealed in the manager's state directory.
 pub const AUTHORITY: &str = "authority";
 

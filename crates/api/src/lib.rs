@@ -14,11 +14,13 @@ pub mod name;
 pub mod path;
 pub mod plan;
 pub mod quantity;
+pub mod registry;
 pub mod report;
 pub mod server;
 pub mod snapshot;
 pub mod spec;
 pub mod stream;
+pub mod system;
 pub mod validate;
 pub mod view;
 

@@ -11,12 +11,17 @@
 //! | `GET /v1/servers`, `GET/PATCH/DELETE /v1/servers/{name}`, `POST …/drain`, `POST …/undrain` | `view::ServerView` |
 //! | `GET/POST /v1/containers`, `GET/DELETE /v1/containers/{target}` | `view::ContainerView` |
 //! | `POST /v1/containers/{target}/{start,stop,restart,kill,freeze,unfreeze,rename,publish}` | |
+//! | `POST /v1/containers/{target}/limits` | `view::LimitsRequest` → `view::Changed` |
 //! | `POST /v1/containers/{target}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/containers/{target}/logs` | → NDJSON of `stream::LogLine` |
 //! | `GET/PUT /v1/containers/{target}/archive?path=` | tar |
+//! | `POST /v1/containers/{target}/{commit,clone}` | `view::CommitRequest`, `view::CloneRequest` → NDJSON of `image::ImageProgress` |
+//! | `GET/POST /v1/containers/{target}/snapshots`, `DELETE …/snapshots/{name}`, `POST …/snapshots/{name}/restore` | `view::SnapshotRequest` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/stats` | → `view::StatsView` |
 //! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade}` | `view::JobView` |
-//! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `GET /v1/images/{name}/export?format=`, `POST /v1/images/prune?all=&dry_run=` | tar; `view::Pruned` |
+//! | `GET/PATCH /v1/registry` | `registry::RegistryView` |
 //! | `GET /v1/events?follow=&after=` | → NDJSON of `event::Event` |
 //! | `GET /v1/why/{what}` | → `view::Why` |
 //! | `GET /v1/settled` | → `view::Settled`, once every living server has the names and routes of now |
@@ -30,15 +35,23 @@
 //! | `POST /v1/instances/{id}/exec`, `…/attach` | upgrade to [`crate::stream`] |
 //! | `GET /v1/instances/{id}/logs`, `POST …/signal/{n}` | |
 //! | `GET/PUT /v1/instances/{id}/archive?path=` | tar |
+//! | `POST /v1/instances/{id}/commit` | `view::CommitOrder` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
-//! | `GET /v1/blobs/{digest}` | bytes |
-//! | `POST /v1/images/{import,pull,bootstrap}` | NDJSON of `image::ImageProgress` |
-//! | `DELETE /v1/images/{digest}` | |
+//! | `GET/DELETE /v1/blobs/{digest}` | bytes |
+//! | `POST /v1/images/{import,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `GET /v1/images/{digest}/export?name=&format=` | tar |
+//! | `DELETE /v1/images/{digest}`, `POST /v1/images/prune` | |
+//! | `POST /v1/uploads`, `GET/PATCH/PUT/DELETE /v1/uploads/{upload}` | as in the OCI distribution specification |
+//! | `POST /v1/manifests` | bytes → `registry::HeldManifest` |
+//!
+//! The registry (TCP [`REGISTRY_PORT`]) has the paths of the OCI distribution specification, below `/v2/`.
 
 /// TCP port of the control plane's API, and UDP port of its heartbeats.
 pub const MANAGER_PORT: u16 = 7443;
 /// TCP port of each agent's API.
 pub const AGENT_PORT: u16 = 7444;
+/// TCP port of the cluster's registry: with TLS at the manager's address, without at its loopback address.
+pub const REGISTRY_PORT: u16 = 7445;
 /// Directory of sockets and of everything that ends with a reboot.
 pub const RUN_DIR: &str = "/run/roost";
 /// Directory of everything that stays.
@@ -82,6 +95,12 @@ pub const AGENT_REPORT: &str = "/v1/agent/report";
 pub const INSTANCES: &str = "/v1/instances";
 /// Content by digest, on an agent.
 pub const BLOBS: &str = "/v1/blobs";
+/// Blobs on their way in, on an agent.
+pub const UPLOADS: &str = "/v1/uploads";
+/// Manifests on their way in, on an agent.
+pub const MANIFESTS: &str = "/v1/manifests";
+/// The registry.
+pub const REGISTRY: &str = "/v1/registry";
 /// Metrics in the Prometheus text format.
 pub const METRICS: &str = "/metrics";
 

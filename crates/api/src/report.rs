@@ -3,6 +3,7 @@
 use crate::{
     name::{InstanceId, Name},
     quantity::{Bytes, Timestamp},
+    spec::Limits,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub struct InstanceReport {
     /// Starts after the first.
     #[serde(default)]
     pub restarts: u32,
+    /// Limits in force while it runs, of each container in the pod's order. Empty when nobody knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limits>,
 }
 
 impl InstanceReport {

@@ -3,6 +3,7 @@
 use crate::{
     name::Name,
     quantity::{Bytes, Cpu, Span, Timestamp},
+    system::SystemRules,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,9 @@ pub struct ContainerTemplate {
     /// Somebody waits for it: its first output is kept for them.
     #[serde(default)]
     pub foreground: Option<Foreground>,
+    /// For system containers. Left out when nothing was said, so that older templates keep their digests.
+    #[serde(default, skip_serializing_if = "SystemRules::is_default")]
+    pub system: SystemRules,
 }
 
 /// Who makes a container in the foreground connects to its program as soon as it runs, and gets all it says from the first byte on.

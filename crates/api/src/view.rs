@@ -3,10 +3,11 @@
 use crate::{
     name::{InstanceId, Name},
     plan::{Rollout, Wanted},
-    quantity::{Bytes, Span, Timestamp},
+    quantity::{Bytes, Cpu, Span, Timestamp},
+    registry::Access,
     report::{Health, InstanceStats, Phase},
     server::{Liveness, ServerFacts, ServerSpec},
-    spec::{ContainerKind, ContainerSpec, JobSpec, PodTemplate, PublishedPort},
+    spec::{ContainerKind, ContainerSpec, JobSpec, Limits, PodTemplate, PublishedPort},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ pub struct JoinAnswer {
     pub authority: String,
 }
 
-/// A join token. The secret is shown once, when it is made.
+/// A token. The secret is shown once, when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// First characters of the hash of the secret.
@@ -72,6 +73,9 @@ pub struct Token {
     pub expires: Timestamp,
     /// How often it may still be used.
     pub uses_left: u32,
+    /// What it allows at the registry, when it is for that; servers do not join with it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Access>,
 }
 
 /// A server in a list.
@@ -142,6 +146,12 @@ pub struct ContainerView {
     pub publish: Vec<PublishedPort>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What its server holds it to now; nothing while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits_in_force: Option<Limits>,
 }
 
 /// A job in a list.
@@ -172,6 +182,47 @@ pub struct ContainerRequest {
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Change what a container may use, without restarting it. What is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitsRequest {
+    /// Memory.
+    #[serde(default)]
+    pub memory: Option<Bytes>,
+    /// Processor time.
+    #[serde(default)]
+    pub cpu: Option<Cpu>,
+    /// Processes and threads.
+    #[serde(default)]
+    pub pids: Option<u32>,
+    /// Limits to take away.
+    #[serde(default)]
+    pub without: Vec<LimitName>,
+}
+
+/// One of [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitName {
+    /// Memory.
+    Memory,
+    /// Processor time.
+    Cpu,
+    /// Processes and threads: back to the default.
+    Pids,
+}
+
+impl LimitsRequest {
+    /// What the limits are after this change.
+    pub fn applied_to(&self, before: &Limits) -> Limits {
+        let kept = |name| !self.without.contains(&name);
+        Limits {
+            memory: self.memory.or(before.memory.filter(|_| kept(LimitName::Memory))),
+            cpu: self.cpu.or(before.cpu.filter(|_| kept(LimitName::Cpu))),
+            pids: self.pids.or(before.pids.filter(|_| kept(LimitName::Pids))),
+        }
+    }
 }
 
 /// Make a job. `base` may be a container, whose template is taken, or an image.
@@ -298,6 +349,59 @@ pub struct PullRequest {
     /// The registry speaks plain HTTP. Loopback registries always may.
     #[serde(default)]
     pub insecure: bool,
+    /// Who asks there; nobody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+}
+
+/// A push of an image of the cluster to a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PushRequest {
+    /// Name in the cluster; its digest when it goes to an agent.
+    pub image: String,
+    /// Reference in the registry.
+    pub to: String,
+    /// The registry speaks plain HTTP. Loopback registries always may.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Who asks there; nobody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+}
+
+/// Name and password at a registry.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Login {
+    /// Name.
+    pub user: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// How an image leaves as an archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArchiveFormat {
+    /// An OCI image layout.
+    #[default]
+    Oci,
+    /// As `docker save` writes it.
+    DockerArchive,
+}
+
+/// What is to go from, or went from, content stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pruned {
+    /// Names.
+    pub names: usize,
+    /// Bytes on all servers' disks.
+    pub freed: Bytes,
 }
 
 /// A base system from the distribution's packages.
@@ -313,12 +417,74 @@ pub struct BootstrapRequest {
     /// Name of the image; `<distribution>/<release>` when absent.
     #[serde(default)]
     pub name: Option<String>,
-    /// Program to run; a system image when absent and an init is among the packages.
+    /// Program to run. A whole system when absent: systemd as its init unless another is among the packages.
     #[serde(default)]
     pub command: Vec<String>,
     /// On which server.
     #[serde(default)]
     pub server: Option<Name>,
+}
+
+/// Make an image of a container as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitRequest {
+    /// Name of the image.
+    pub image: String,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Make a container out of another as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CloneRequest {
+    /// Name of the new one.
+    pub name: Name,
+    /// Where it goes; chosen when absent.
+    #[serde(default)]
+    pub server: Option<Name>,
+    /// Start it.
+    #[serde(default)]
+    pub start: bool,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Keep a container's files as they are now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotRequest {
+    /// Name of the snapshot; `snap0`, `snap1`… when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Hold the container still while it is read.
+    #[serde(default = "yes")]
+    pub pause: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// To an agent: make an image of a container of one of its instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitOrder {
+    /// Which container; the first when absent.
+    #[serde(default)]
+    pub container: Option<Name>,
+    /// Hold the whole instance still meanwhile.
+    pub pause: bool,
+    /// What the image says otherwise than the one the container was made of.
+    pub change: crate::image::ConfigChange,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// The shared template pointer used by requests and specs alike.

@@ -1,6 +1,8 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
-use crate::command::{container, events, files, image, job, list, publish, server, stats, stream, token};
+use crate::command::{
+    commit, container, events, files, image, job, list, publish, registry, server, stats, stream, system, token,
+};
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
 use std::{net::IpAddr, path::PathBuf};
@@ -42,6 +44,10 @@ pub enum Command {
     Kill(container::KillArgs),
     Rm(container::RemoveArgs),
     Rename(container::RenameArgs),
+    Commit(commit::CommitArgs),
+    Clone(commit::CloneArgs),
+    Snapshot(commit::SnapshotArgs),
+    Set(system::SetArgs),
     Exec(stream::ExecArgs),
     Attach(stream::AttachArgs),
     Logs(stream::LogsArgs),
@@ -59,7 +65,10 @@ pub enum Command {
     /// Servers of the cluster
     #[command(subcommand)]
     Server(server::ServerCommand),
-    /// Tokens that servers join with
+    /// The registry inside: docker, podman and skopeo push to it and pull from it
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
+    /// Tokens that servers join with, and tokens of the registry
     #[command(subcommand)]
     Token(token::TokenCommand),
     Events(events::EventsArgs),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// Nouns that a verb may be glued to: `addjob`, `listjobs`.
-const NOUNS: &[&str] = &["job", "server", "image", "token", "pub"];
+const NOUNS: &[&str] = &["job", "server", "image", "registry", "token", "pub", "snapshot"];
 /// Verbs that may be glued in front, and what they are called in the canonical form.
 const VERBS: &[(&str, &str)] = &[
     ("add", "add"),
@@ -27,6 +27,7 @@ const IRREGULAR: &[(&str, &[&str])] = &[
     ("listpubs", &["publish", "--list"]),
     ("drain", &["server", "drain"]),
     ("undrain", &["server", "undrain"]),
+    ("restoresnapshot", &["snapshot", "restore"]),
     ("ps", &["ls"]),
     ("pull", &["image", "pull"]),
     ("images", &["image", "list"]),
@@ -96,6 +97,10 @@ mod tests {
         check("roost deljobs c1", "roost job delete c1");
         check("roost setsubnet s1 10.0.4.0/24", "roost server set-subnet s1 10.0.4.0/24");
         check("roost pub s1:ha1 80", "roost publish s1:ha1 80");
+        check("roost addsnapshot c1 before", "roost snapshot add c1 before");
+        check("roost listsnapshots c1", "roost snapshot list c1");
+        check("roost restoresnapshot c1 before", "roost snapshot restore c1 before");
+        check("roost delsnapshot c1 before", "roost snapshot delete c1 before");
         check("roost drain s2", "roost server drain s2");
         check("roost --socket /a addjob c1 5", "roost --socket /a job add c1 5");
         check("roost --socket=/a listjobs", "roost --socket=/a job list");

@@ -5,6 +5,7 @@
 
 pub mod admit;
 mod agents;
+mod commits;
 mod events;
 pub mod found;
 mod http;
@@ -14,6 +15,7 @@ mod metrics;
 mod mirror;
 mod proxy;
 mod reconcile;
+mod registry_tokens;
 mod session;
 mod settled;
 mod tokens;
@@ -23,6 +25,7 @@ mod world;
 use base::supervise::{Scope, Signal};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use store::Store;
+use tokio::sync::RwLock;
 use wire::identity::{Authority, Identity};
 
 pub use tokens::{Grant, grant};
@@ -57,6 +60,8 @@ pub(crate) struct Control {
     pub port: u16,
     /// Wakes the planner.
     pub look: Signal,
+    /// Held for reading while content is here that no record leads to yet, for writing while what none leads to is removed.
+    pub coming: Arc<RwLock<()>>,
     pub scope: Scope,
 }
 
@@ -91,6 +96,7 @@ pub async fn run(options: Options, store: Arc<dyn Store>, scope: Scope) -> Resul
         leader,
         port: options.listen.port(),
         look: Signal::new(),
+        coming: Arc::default(),
         scope: scope.clone(),
     };
     let listener = wire::server::bind(options.listen).await.map_err(ControlError::Serve)?;
@@ -98,6 +104,7 @@ pub async fn run(options: Options, store: Arc<dyn Store>, scope: Scope) -> Resul
     mirror::start(&control).await?;
     liveness::start(&control, heartbeats);
     reconcile::start(&control);
+    http::registry::serve(&control, options.identity.clone()).await;
     http::serve(&control, listener, options.identity, options.socket);
     control.scope.stopping().await;
     Ok(())

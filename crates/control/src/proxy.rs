@@ -8,16 +8,18 @@ use api::{
 };
 use wire::client::Client;
 
-/// The placement a target means: a lone container, an instance by slot, or the only instance of a job.
+/// The placement a target means: a lone container, else an instance by slot, or the only instance of a job.
 pub fn resolve<'a>(snapshot: &'a Snapshot, target: &Target) -> Result<(&'a Name, &'a Placement)> {
     if let Some(server) = &target.server
         && !snapshot.servers.contains_key(server)
     {
         return Err(crate::admit::container::no_server(snapshot, server));
     }
+    // A container may be the base of a job of its name: alone, the name means the container.
+    let slot = target.slot.or(snapshot.containers.contains_key(&target.name).then_some(0));
     let of_name = snapshot
         .placements()
-        .filter(|(owner, placement)| **owner == target.name && target.slot.is_none_or(|slot| placement.slot == slot));
+        .filter(|(owner, placement)| **owner == target.name && slot.is_none_or(|slot| placement.slot == slot));
     let mut found: Vec<_> =
         of_name.filter(|(_, placement)| target.server.as_ref().is_none_or(|server| placement.server == *server)).collect();
     // During a replacement a slot has two instances: the one that serves is meant, else the newest.

@@ -1,7 +1,7 @@
-//! Join tokens: a secret shown once, stored as its hash, with an end and a number of uses.
+//! Tokens; here those that servers join with: a secret shown once, stored as its hash, with an end and a number of uses.
 
-use crate::world::World;
-use api::{Error, Result, Timestamp, key, quantity::Span, view::Token};
+use crate::{registry_tokens, world::World};
+use api::{Error, Result, Timestamp, key, quantity::Span, registry::Access, view::Token};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,19 +31,30 @@ pub struct Grant {
     /// How many servers may join with it; one when absent.
     #[serde(default)]
     pub uses: Option<u32>,
+    /// It is for the registry, and allows this there; servers do not join with it then.
+    #[serde(default)]
+    pub registry: Option<Access>,
 }
 
-fn hash(secret: &str) -> String {
+/// What is stored instead of a secret.
+pub fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
 fn view(hash: &str, record: &Record, token: Option<String>) -> Token {
-    let id = hash.chars().take(ID_LENGTH).collect();
-    Token { id, token, expires: record.expires, uses_left: record.uses_left }
+    Token { id: id(hash), token, expires: record.expires, uses_left: record.uses_left, registry: None }
+}
+
+/// What people call a token.
+pub fn id(hash: &str) -> String {
+    hash.chars().take(ID_LENGTH).collect()
 }
 
 /// Makes a token.
 pub async fn grant(store: &dyn Store, grant: &Grant, (address, authority): (SocketAddr, String)) -> Result<Token> {
+    if let Some(access) = grant.registry {
+        return registry_tokens::grant(store, access, grant.valid).await;
+    }
     let uses_left = grant.uses.unwrap_or(1);
     if uses_left == 0 || uses_left > USES_MAX {
         return Err(Error::usage(format!("a token for {uses_left} servers cannot be made: use 1 to {USES_MAX}")));
@@ -63,7 +74,8 @@ pub fn list(world: &World) -> Vec<Token> {
         let record = serde_json::from_slice(value).ok()?;
         Some(view(key.strip_prefix(key::TOKENS)?, &record, None))
     };
-    world.tokens.iter().filter_map(token).collect()
+    let registry = world.registry_tokens.iter().map(|(hash, record)| registry_tokens::view(hash, record, None));
+    world.tokens.iter().filter_map(token).chain(registry).collect()
 }
 
 /// Fewest characters of an id that name a token.
@@ -72,8 +84,10 @@ const ID_MIN: usize = 4;
 /// The key of the token with this id.
 pub fn find(world: &World, id: &str) -> Result<String> {
     let wanted = format!("{}{id}", key::TOKENS);
-    let found = world.tokens.keys().find(|key| id.len() >= ID_MIN && key.starts_with(&wanted));
-    found.cloned().ok_or_else(|| Error::not_found(format!("no token {id}")).hint("see: roost token list"))
+    let found = world.tokens.keys().find(|key| id.len() >= ID_MIN && key.starts_with(&wanted)).cloned();
+    let registry = || world.registry_tokens.keys().find(|hash| id.len() >= ID_MIN && hash.starts_with(id));
+    let found = found.or_else(|| registry().map(|hash| format!("{}{hash}", key::REGISTRY_TOKENS)));
+    found.ok_or_else(|| Error::not_found(format!("no token {id}")).hint("see: roost token list"))
 }
 
 /// The write that uses a token up by one. An unknown, used or expired one is refused.

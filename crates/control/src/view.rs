@@ -93,6 +93,8 @@ fn nothing() -> ContainerView {
         revision: 0,
         publish: Vec::new(),
         labels: Default::default(),
+        limits: Default::default(),
+        limits_in_force: None,
     }
 }
 
@@ -102,6 +104,7 @@ fn blank(name: String, template: &PodTemplate) -> ContainerView {
         view.kind = first.kind;
         view.image = first.image.name.clone();
         view.digest = first.image.digest.clone();
+        view.limits = first.limits.clone();
     }
     view
 }
@@ -121,6 +124,7 @@ fn placed(snapshot: &Snapshot, view: &mut ContainerView, placement: &Placement) 
         view.started = report.started;
         view.exit_code = report.exit_code;
         view.restarts = report.restarts;
+        view.limits_in_force = report.limits.first().cloned();
     }
     view.state = state(snapshot.liveness(&placement.server), placement.wanted, report).to_owned();
 }

@@ -1,6 +1,14 @@
 //! The world: the snapshot, the revision of each key behind it, and the one place where it changes.
 
-use api::{Name, Snapshot, assignment::NameTable, key, report::Report, server::Liveness};
+use crate::registry_tokens;
+use api::{
+    Name, Snapshot,
+    assignment::NameTable,
+    key,
+    registry::{ManifestRecord, RegistrySettings},
+    report::Report,
+    server::Liveness,
+};
 use imbl::OrdMap;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +35,12 @@ pub struct World {
     pub tokens: OrdMap<String, Arc<[u8]>>,
     /// Counts the changes of this process's world: a later world has a greater one.
     pub sequence: u64,
+    /// Manifests that were pushed, by `repository@digest`.
+    pub manifests: OrdMap<String, Arc<ManifestRecord>>,
+    /// Tokens of the registry by hash.
+    pub registry_tokens: OrdMap<String, Arc<registry_tokens::Record>>,
+    /// What everybody may do at the registry.
+    pub registry: RegistrySettings,
     names: Arc<OnceLock<Arc<NameTable>>>,
 }
 
@@ -65,15 +79,18 @@ impl World {
         } else if let Some(name) = key.strip_prefix(key::SERVERS) {
             return entry(&mut s.servers, key, name, value);
         } else if let Some(name) = key.strip_prefix(key::IMAGES) {
-            match value {
-                Some(bytes) => s.images.insert(name.to_owned(), Arc::new(decode(key, bytes)?)),
-                None => s.images.remove(name),
-            };
+            set(&mut s.images, key, name, value)?;
         } else if key.starts_with(key::TOKENS) {
             match value {
                 Some(bytes) => self.tokens.insert(key.to_owned(), bytes.into()),
                 None => self.tokens.remove(key),
             };
+        } else if let Some(name) = key.strip_prefix(key::REGISTRY_MANIFESTS) {
+            set(&mut self.manifests, key, name, value)?;
+        } else if let Some(hash) = key.strip_prefix(key::REGISTRY_TOKENS) {
+            set(&mut self.registry_tokens, key, hash, value)?;
+        } else if key == key::REGISTRY_SETTINGS {
+            self.registry = value.map(|bytes| decode(key, bytes)).transpose()?.unwrap_or_default();
         } else if key == key::NEXT_SERVER {
             self.next_server = value.map(|bytes| decode(key, bytes)).transpose()?.unwrap_or(1);
         } else if key == key::CLUSTER {
@@ -90,6 +107,14 @@ fn entry<T: DeserializeOwned>(map: &mut OrdMap<Name, Arc<T>>, key: &str, name: &
     match value {
         Some(bytes) => map.insert(name, Arc::new(decode(key, bytes)?)),
         None => map.remove(&name),
+    };
+    Ok(())
+}
+
+fn set<T: DeserializeOwned>(map: &mut OrdMap<String, Arc<T>>, key: &str, name: &str, value: Option<&[u8]>) -> Result<(), Decode> {
+    match value {
+        Some(bytes) => map.insert(name.to_owned(), Arc::new(decode(key, bytes)?)),
+        None => map.remove(name),
     };
     Ok(())
 }

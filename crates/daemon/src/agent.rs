@@ -104,7 +104,8 @@ pub fn run() -> Result<()> {
     };
     daemon::serve("agent", |scope: Scope| async move {
         let names = names::answer(config.domain, &scope);
-        let drivers = Drivers { runtimes, inspect, network, images, names };
+        let content = Arc::clone(&images) as Arc<dyn driver::Content>;
+        let drivers = Drivers { runtimes, inspect, network, images, content, names };
         let ended = agent::run(options, drivers, receiver, scope).await;
         ended.map_err(|error| Error::from_chain(Kind::Failed, "the agent ended", &error))
     })

@@ -1,9 +1,9 @@
 //! Content of images on one server.
 
 use crate::Result;
-use api::image::{ImageProgress, LocalImage};
+use api::image::{ConfigChange, ImageProgress, LocalImage};
 use api::view::{BootstrapRequest, PullRequest};
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
 
 /// Gets one blob by digest from somewhere: another server, usually. The reader's content is verified by who reads it.
 pub trait BlobSource: Send + Sync {
@@ -14,10 +14,36 @@ pub trait BlobSource: Send + Sync {
 /// Where progress goes.
 pub type Progress<'a> = &'a (dyn Fn(ImageProgress) + Send + Sync);
 
+/// What a container has changed: the writable layer of its overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// The directory.
+    pub path: PathBuf,
+    /// Users and groups in it are shifted, for root inside is another user outside.
+    pub ids: Option<IdRange>,
+}
+
+/// Users and groups outside that are `0..count` inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRange {
+    /// Who root inside is.
+    pub first: u32,
+    /// So many.
+    pub count: u32,
+}
+
+/// Makes images of what is here. Apart from [`Images`] by who calls it: commits and builds.
+pub trait Commit: Send + Sync {
+    /// Makes a new image of the image `base` (a manifest's digest), which is here, and what a container on it changed, as
+    /// one more layer. Nothing changed (`None`, or an empty directory): an image of the same layers. Nobody should write
+    /// to `upper` meanwhile; what comes and goes under way is taken as it is met, and nothing breaks.
+    fn commit(&self, base: &str, upper: Option<&Upper>, change: &ConfigChange, progress: Progress<'_>) -> Result<LocalImage>;
+}
+
 /// A server's content store. Everything in it is addressed by digest and verified on its way in.
 ///
 /// A failed or interrupted call leaves nothing that is visible: content appears by rename, complete.
-pub trait Images: Send + Sync {
+pub trait Images: Commit {
     /// Manifests whose content is here, complete and unpacked.
     fn list(&self) -> Result<Vec<LocalImage>>;
 

@@ -6,13 +6,15 @@
 //!
 //! *Invariant:* knows nothing of stores, sockets or plans.
 
+pub mod content;
 pub mod fake;
 pub mod image;
 pub mod network;
 pub mod runtime;
 pub mod suite;
 
-pub use image::Images;
+pub use content::{Content, Uploads};
+pub use image::{Commit, Images};
 pub use network::Network;
 pub use runtime::Runtime;
 

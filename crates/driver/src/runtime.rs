@@ -1,12 +1,13 @@
 //! Running pods.
 
-use crate::Result;
+use crate::{Result, image::Upper};
 use api::{
     InstanceId, Name,
     quantity::{Span, Timestamp},
     report::InstanceStats,
     spec::{ContainerKind, Limits},
     stream::ExecRequest,
+    system::SystemRules,
 };
 use serde::{Deserialize, Serialize};
 use std::{fs::File, net::Ipv4Addr, os::unix::net::UnixStream, path::PathBuf};
@@ -66,6 +67,9 @@ pub struct ContainerRun {
     /// Somebody is about to come for all it says: its output is not read before they have, within limits.
     #[serde(default)]
     pub awaited: bool,
+    /// For system containers.
+    #[serde(default)]
+    pub system: SystemRules,
 }
 
 /// A host directory or file inside a container.
@@ -139,7 +143,7 @@ pub struct RuntimeInfo {
 pub type PodChanged = Box<dyn Fn(InstanceId) + Send + Sync>;
 
 /// Runs pods of one kind. A pod outlives the process that started it; a new process finds all of them again by `observe`.
-pub trait Runtime: Send + Sync {
+pub trait Runtime: Adjust + Send + Sync {
     /// Where and what it can.
     fn info(&self) -> RuntimeInfo;
 
@@ -164,6 +168,13 @@ pub trait Runtime: Send + Sync {
 
     /// Runs a command in a container, with the container's own limits, capabilities and user.
     fn exec(&self, id: InstanceId, request: &ExecRequest) -> Result<ExecHandle>;
+}
+
+/// Changes a pod without restarting it. Apart from [`Runtime`], which it is a part of, since it is of another kind.
+pub trait Adjust {
+    /// Holds each of these containers to other limits from now on, also in later runs of the same files. A limit below what is
+    /// in use, which the kernel does not take, is an error that may pass.
+    fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()>;
 }
 
 /// A connection to a container's program. It ends with the program, or when dropped; the program does not notice either.
@@ -201,4 +212,10 @@ pub trait Inspect: Send + Sync {
 
     /// Connects to the program of a container that runs. `whole`: who asks is the one that is awaited, and reads as fast as they can.
     fn attach(&self, id: InstanceId, container: Option<&Name>, whole: bool) -> Result<Console>;
+
+    /// What a container has changed of its image's files. None while it has never been started.
+    fn writable_layer(&self, id: InstanceId, container: Option<&Name>) -> Result<Option<Upper>>;
+
+    /// Who in that directory is root inside: 0, or the first user of a user namespace, whom all others follow.
+    fn first_owner(&self, id: InstanceId, container: Option<&Name>) -> Result<u32>;
 }

@@ -3,11 +3,13 @@
 //! An error says which promise was broken.
 
 use crate::{
-    Network, Runtime,
+    Images, Network, Runtime,
+    image::Upper,
     runtime::{PodRun, PodState},
 };
 use api::{
     dataplane::{Dataplane, PodLink},
+    image::{COMMIT_LABEL, ConfigChange},
     quantity::Span,
 };
 
@@ -60,4 +62,25 @@ pub fn network(network: &dyn Network, dataplane: &Dataplane, link: &PodLink) -> 
     works(network.traffic(link.id), "traffic")?;
     works(network.remove_pod(link.id), "remove_pod")?;
     promise(links()? == 0, "what is removed is gone")
+}
+
+/// An image is made of one that is here and of what a container changed: found, always the same, whole, and with its base
+/// untouched. `upper` holds something; `base` has no label of ours.
+pub fn commit(images: &dyn Images, base: &str, upper: &Upper) -> Verdict {
+    let labelled =
+        |name: &str| ConfigChange { labels: [(COMMIT_LABEL.to_owned(), name.to_owned())].into(), ..Default::default() };
+    let commit = |base: &str, upper, change: &ConfigChange| works(images.commit(base, upper, change, &|_| {}), "commit");
+    let absent = format!("sha256:{:064x}", 0);
+    promise(images.commit(&absent, Some(upper), &ConfigChange::default(), &|_| {}).is_err(), "what is not here is no base")?;
+    let before = works(images.find(base), "find")?.ok_or("the base is not here")?;
+    let made = commit(base, Some(upper), &labelled("c1"))?;
+    promise(works(images.find(&made.digest), "find")?.as_ref() == Some(&made), "what was made is found")?;
+    promise(made.config.labels.get(COMMIT_LABEL).is_some_and(|name| name == "c1"), "labels are added")?;
+    promise(made.layers.len() == before.layers.len() + 1, "what was changed is one more layer")?;
+    promise(commit(base, Some(upper), &labelled("c1"))? == made, "the same change gives the same image")?;
+    promise(commit(base, Some(upper), &labelled("c2"))?.digest != made.digest, "another configuration gives another image")?;
+    promise(commit(base, None, &ConfigChange::default())?.layers == before.layers, "no change adds no layer")?;
+    let next = commit(&made.digest, None, &ConfigChange::default())?;
+    promise(!next.config.labels.contains_key(COMMIT_LABEL), "how an image came to be is not inherited")?;
+    promise(works(images.find(base), "find")? == Some(before), "the base stays as it is")
 }

@@ -39,6 +39,13 @@ const GRACE_CHECKS: u32 = 40;
 const GRACE_STEP: Duration = Duration::from_millis(50);
 const DISTRIBUTIONS: [&str; 2] = ["debian", "ubuntu"];
 
+/// What makes packages a system that can be logged into and looked at from inside.
+const SYSTEM: [&str; 4] = ["iproute2", "iputils-ping", "netbase", "procps"];
+/// The init of a system for which none was asked, and the bus that its tools speak on.
+const INIT: [&str; 2] = ["systemd-sysv", "dbus"];
+/// Packages that bring an init.
+const INITS: [&str; 5] = ["systemd-sysv", "sysvinit-core", "runit-init", "openrc", "finit-sysv"];
+
 /// Left out of the image: what describes this machine or the making of the image.
 const LEFT_OUT: [&[u8]; 3] = [b"etc/hostname", b"etc/resolv.conf", b"etc/apt/apt.conf.d/99mmdebstrap"];
 /// Directories whose content is left out.
@@ -125,6 +132,18 @@ fn mirrors(work: &Work<'_>, request: &BootstrapRequest) -> Result<Vec<PathBuf>> 
     Ok(files)
 }
 
+/// Further packages. Without a program to run it is a whole system that is asked for.
+fn packages(request: &BootstrapRequest) -> Vec<&str> {
+    let mut all: Vec<&str> = request.include.iter().map(String::as_str).collect();
+    if request.command.is_empty() {
+        let has_init = all.iter().any(|package| INITS.contains(package));
+        let init = INIT.iter().filter(|_| !has_init);
+        let missing: Vec<&str> = init.chain(&SYSTEM).copied().filter(|package| !all.contains(package)).collect();
+        all.extend(missing);
+    }
+    all
+}
+
 /// The program's arguments after its name.
 fn arguments(request: &BootstrapRequest, mirrors: &[PathBuf]) -> Vec<OsString> {
     let mut args: Vec<OsString> = [
@@ -142,8 +161,9 @@ fn arguments(request: &BootstrapRequest, mirrors: &[PathBuf]) -> Vec<OsString> {
     ]
     .map(OsString::from)
     .into();
-    if !request.include.is_empty() {
-        args.push(format!("--include={}", request.include.join(",")).into());
+    let packages = packages(request);
+    if !packages.is_empty() {
+        args.push(format!("--include={}", packages.join(",")).into());
     }
     args.push(OsString::from(&request.release));
     args.push("-".into());

@@ -49,7 +49,7 @@ pub enum Decoder<R: BufRead> {
     /// Was not.
     Plain(R),
     /// Any number of members.
-    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<R>>),
     /// Any number of frames; windows of at most 128 MiB (the format's recommended limit is 8, `--ultra` writes more).
     Zstd(zstd::stream::read::Decoder<'static, R>),
 }
@@ -59,7 +59,7 @@ impl<R: BufRead> Decoder<R> {
     pub fn new(reader: R, compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::Plain => Self::Plain(reader),
-            Compression::Gzip => Self::Gzip(flate2::bufread::MultiGzDecoder::new(reader)),
+            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
             Compression::Zstd => Self::Zstd(zstd::stream::read::Decoder::with_buffer(reader)?),
         })
     }

@@ -12,7 +12,7 @@ use base::backoff::Backoff;
 use driver::image::{BlobSource, Progress};
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek as _, SeekFrom},
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -23,15 +23,17 @@ use std::{
 
 /// Layers fetched at a time.
 const PARALLEL: usize = 4;
-/// Times one transfer that breaks off is taken up again.
+/// Times one transfer that breaks off is taken up again without having got any further.
 const MAX_TRIES: u32 = 6;
+/// Further than that counts.
+const PROGRESS: u64 = 1 << 20;
 
 /// Where blobs come from.
 pub trait Source: Sync {
     /// Opens one from this byte on.
     fn open(&self, digest: &Digest, offset: u64) -> Result<Box<dyn Read + Send>>;
 
-    /// The file it is in, if it is in the staging directory already.
+    /// The file it is in, if it is on this server's disk already.
     fn file(&self, _digest: &Digest) -> Option<PathBuf> {
         None
     }
@@ -60,16 +62,40 @@ pub fn ensure(store: &ContentStore, digest: &Digest, source: &dyn BlobSource, pr
         Turn::Here(image) => return Ok(*image),
         Turn::Ours(busy) => busy,
     };
-    let source = Remote(source);
+    let work = store.work(progress)?;
+    let source = Here { work: &work, elsewhere: &Remote(source) };
     let manifest = small(&source, digest, MAX_MANIFEST, "the manifest")?;
-    image(&store.work(progress)?, &manifest, &source)
+    image(&work, &manifest, &source)
+}
+
+/// The store itself, and another place for what it lacks: blobs may be here that were pushed, or came with another image.
+pub struct Here<'a> {
+    /// Keeps what was found here.
+    pub work: &'a Work<'a>,
+    /// Where the rest is.
+    pub elsewhere: &'a dyn Source,
+}
+
+impl Source for Here<'_> {
+    fn open(&self, digest: &Digest, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let Some(path) = self.work.blob(digest) else { return self.elsewhere.open(digest, offset) };
+        let mut file = File::open(&path).map_err(on("open", &path))?;
+        file.seek(SeekFrom::Start(offset)).map_err(on("read", &path))?;
+        Ok(Box::new(file))
+    }
+
+    fn file(&self, digest: &Digest) -> Option<PathBuf> {
+        self.work.blob(digest).or_else(|| self.elsewhere.file(digest))
+    }
 }
 
 /// Makes the image be here from its manifest, which is known to be right. The caller has the turn.
 pub fn image(work: &Work<'_>, bytes: &[u8], source: &dyn Source) -> Result<LocalImage> {
     let manifest = Document::parse(bytes, "the manifest")?.manifest("the manifest")?;
     let config = small(source, &manifest.config.digest, MAX_CONFIG, "the configuration")?;
-    let diff_ids = Configuration::parse(&config, manifest.layers.len())?.rootfs.diff_ids;
+    let configuration = Configuration::parse(&config, manifest.layers.len())?;
+    configuration.fits("the image")?;
+    let diff_ids = configuration.rootfs.diff_ids;
     let jobs: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(&diff_ids).collect();
     let parts = each(&jobs, work, |(descriptor, diff_id)| layer(work, descriptor, diff_id, source))?;
     work.commit(bytes, &config, parts)
@@ -149,6 +175,8 @@ struct Resuming<'a> {
     /// Known size; 0 when it is not.
     size: u64,
     done: u64,
+    /// How far it was when it broke off last.
+    broken: u64,
     reader: Box<dyn Read + Send>,
     backoff: Backoff,
 }
@@ -158,7 +186,7 @@ impl<'a> Resuming<'a> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             match source.open(digest, 0) {
-                Ok(reader) => return Ok(Self { source, digest, size, done: 0, reader, backoff }),
+                Ok(reader) => return Ok(Self { source, digest, size, done: 0, broken: 0, reader, backoff }),
                 Err(Error::Elsewhere(_)) if backoff.tries() < MAX_TRIES => std::thread::sleep(backoff.pause()),
                 Err(error) => return Err(error),
             }
@@ -166,6 +194,10 @@ impl<'a> Resuming<'a> {
     }
 
     fn again(&mut self, why: &io::Error) -> io::Result<()> {
+        if self.done >= self.broken + PROGRESS {
+            self.backoff.reset();
+            self.broken = self.done;
+        }
         loop {
             if self.backoff.tries() >= MAX_TRIES {
                 return Err(io::Error::new(why.kind(), why.to_string()));

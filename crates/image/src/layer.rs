@@ -41,7 +41,7 @@ pub struct Wanted<'a> {
 pub enum Keep {
     /// The bytes as they come.
     AsItCame,
-    /// They are in this file in the staging directory already.
+    /// They are in this file already.
     InPlace(PathBuf),
     /// They come uncompressed and are compressed.
     Compressed,

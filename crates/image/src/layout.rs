@@ -2,14 +2,19 @@
 //!
 //! `blobs/sha256/<hex>`: manifests, configurations and compressed layers, as they came. `layers/<hex of the diff id>/fs`:
 //! unpacked layers. `images/<hex of the manifest>.json`: markers, written last. `staging/`: what is being made; emptied
-//! when the store is opened. `lock`: held by the process that has the store open.
+//! when the store is opened. `held/<hex>.json`: manifests kept as they came. `uploads/<name>`: blobs on their way in.
+//! `arrived/<hex>`: empty, as old as the last time somebody counted on a blob that no manifest needs yet. `lock`: held by the
+//! process that has the store open.
 
 use crate::{
     digest::Digest,
     error::{Error, Result, on},
 };
 use api::image::ImageConfig;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -45,6 +50,9 @@ pub struct Marker {
     pub lowest: usize,
     /// How to run it.
     pub config: ImageConfig,
+    /// Written before its content was sure to be on the disk: it holds for this run of the kernel only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// A layer of a marker.
@@ -61,7 +69,7 @@ pub struct MarkedLayer {
 impl Marker {
     /// A marker of the current version.
     pub const fn new(manifest: Digest, configuration: Digest, layers: Vec<MarkedLayer>, config: ImageConfig) -> Self {
-        Self { format: FORMAT, manifest, configuration, layers, lowest: 0, config }
+        Self { format: FORMAT, manifest, configuration, layers, lowest: 0, config, boot: None }
     }
 
     /// Every blob it needs.
@@ -82,7 +90,7 @@ impl Layout {
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Error::request(format!("the image store {} is in use by another process", layout.dir.display())))?;
         empty(&layout.dir.join("staging"))?;
-        for part in ["blobs/sha256", "layers", "images", "staging"] {
+        for part in ["blobs/sha256", "layers", "images", "staging", "held", "uploads", "arrived"] {
             make_dir(&layout.dir.join(part))?;
         }
         Ok((layout, lock))
@@ -103,9 +111,37 @@ impl Layout {
         self.dir.join("images").join(format!("{}.json", manifest.hex()))
     }
 
+    /// The marker of a manifest that is kept as it came.
+    pub fn held(&self, manifest: &Digest) -> PathBuf {
+        self.dir.join("held").join(format!("{}.json", manifest.hex()))
+    }
+
+    /// The file of an upload whose name is known to be one.
+    pub fn upload(&self, name: &str) -> PathBuf {
+        self.dir.join("uploads").join(name)
+    }
+
+    /// Where it is noted that a blob has come for a manifest that is to follow.
+    pub fn arrived(&self, hex: &str) -> PathBuf {
+        self.dir.join("arrived").join(hex)
+    }
+
+    /// Notes that somebody counts on a blob from now on for a while.
+    pub fn arrives(&self, digest: &Digest) -> Result<()> {
+        let path = self.arrived(digest.hex());
+        File::create(&path).and_then(|file| file.set_modified(crate::prune::now())).map_err(on("write", &path))
+    }
+
+    /// A manifest needs the blob: it stays without being noted.
+    pub fn settled(&self, digest: &Digest) {
+        // Usually there is nothing to remove; if it cannot be removed it only stays for an hour.
+        let _ = fs::remove_file(self.arrived(digest.hex()));
+    }
+
     /// Everything the marker promises is there.
     fn complete(&self, marker: &Marker) -> bool {
         marker.format == FORMAT
+            && marker.boot.as_ref().is_none_or(|boot| *boot == this_boot())
             && marker.blobs().all(|d| self.blob(d).is_file())
             && marker.layers.iter().all(|l| self.layer(&l.diff_id).join("fs").is_dir())
     }
@@ -131,9 +167,23 @@ impl Layout {
     /// Writes a marker, whole or not at all.
     pub fn mark(&self, marker: &Marker, staging: &Staging) -> Result<()> {
         let bytes = crate::manifest::write(marker)?;
-        let temporary = staging.file(&bytes)?;
+        // One that holds for this run of the kernel only need not survive it.
+        let temporary = if marker.boot.is_some() { staging.quick_file(&bytes)? } else { staging.file(&bytes)? };
         let path = self.marker(&marker.manifest);
         fs::rename(&temporary, &path).map_err(on("write", &path))
+    }
+
+    /// The content of a marker is on the disk: it holds from now on, if it is still there.
+    pub fn settle(&self, marker: &Marker) -> Result<()> {
+        let path = self.marker(&marker.manifest);
+        let settled = Marker { boot: None, ..marker.clone() };
+        let staging = self.staging()?;
+        let fresh = staging.file(&crate::manifest::write(&settled)?)?;
+        // Exchanged, not renamed: an image that was removed meanwhile must not come back.
+        match renameat2(AT_FDCWD, &fresh, AT_FDCWD, &path, RenameFlags::RENAME_EXCHANGE) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(on("write", &path)(e.into())),
+        }
     }
 
     /// A new staging directory.
@@ -150,6 +200,11 @@ impl Layout {
         let dir = File::open(&self.dir).map_err(on("open", &self.dir))?;
         nix::unistd::syncfs(&dir).map_err(|e| on("write out", &self.dir)(e.into()))
     }
+}
+
+/// Which run of the kernel this is (random(4), `boot_id`); empty, and so no run at all, when it cannot be told.
+pub fn this_boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Removes what is left in a directory, and it. What an earlier process had started is being ended by the kernel and may
@@ -196,6 +251,13 @@ impl Staging {
     pub fn file(&self, bytes: &[u8]) -> Result<PathBuf> {
         let (path, mut file) = self.create()?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(on("write", &path))?;
+        Ok(path)
+    }
+
+    /// A new file with this content, on its disk when the kernel gets round to it.
+    pub fn quick_file(&self, bytes: &[u8]) -> Result<PathBuf> {
+        let (path, mut file) = self.create()?;
+        file.write_all(bytes).map_err(on("write", &path))?;
         Ok(path)
     }
 

@@ -24,6 +24,10 @@ const SYSTEM: &str = "system";
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Of configurations.
 pub const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+/// Of configurations of images, by whomever.
+pub const CONFIG_TYPES: [&str; 2] = [CONFIG_TYPE, "application/vnd.docker.container.image.v1+json"];
+/// Of indexes.
+pub const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Content somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,16 @@ pub struct Descriptor {
     /// For which machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// Whatever its makers wrote.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Of content with nothing more to say about it.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+    }
 }
 
 /// A kind of machine.
@@ -70,6 +84,15 @@ pub struct Document {
     /// Manifests, of an index.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Descriptor>,
+    /// What it describes, when that is no image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The manifest it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Whatever its makers wrote.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A manifest: a configuration and layers.
@@ -104,14 +127,26 @@ impl Document {
 
     /// Bytes of a manifest of these parts.
     pub fn write(config: Descriptor, layers: Vec<Descriptor>) -> Result<Vec<u8>> {
-        let document = Self {
+        write(&Self { config: Some(config), layers, ..Self::new(MANIFEST_TYPE) })
+    }
+
+    /// One that names nothing yet.
+    pub fn new(media_type: &str) -> Self {
+        Self {
             schema_version: 2,
-            media_type: Some(MANIFEST_TYPE.to_owned()),
-            config: Some(config),
-            layers,
+            media_type: Some(media_type.to_owned()),
+            config: None,
+            layers: Vec::new(),
             manifests: Vec::new(),
-        };
-        write(&document)
+            artifact_type: None,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Everything it names that it consists of.
+    pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        self.config.iter().chain(&self.layers).chain(&self.manifests)
     }
 }
 
@@ -212,6 +247,16 @@ impl Configuration {
             return Err(Error::content(format!("the image's configuration names {named} layers, its manifest {layers}")));
         }
         Ok(config)
+    }
+
+    /// Refuses an image for other machines. `what` is for the message.
+    pub fn fits(&self, what: &str) -> Result<()> {
+        let (os, machine, here) = (self.os.as_str(), self.architecture.as_str(), architecture());
+        if matches!(os, "linux" | "") && (machine == here || machine.is_empty()) {
+            return Ok(());
+        }
+        let os = if os.is_empty() { "linux" } else { os };
+        Err(Error::content(format!("{what} is for {os} on {machine}, and this server is linux on {here}")))
     }
 
     /// Of a root file system with one layer: a system that runs its own init, or a program.

@@ -1,24 +1,53 @@
 //! Removes content no image needs: first out of sight in one rename each, then from the disk.
 
 use crate::{
-    digest::Digest,
     error::{Result, on},
-    layout::{Layout, Marker, Staging},
+    layout::{Layout, Staging},
 };
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-/// Moves what neither `images` nor `pinned` needs out of sight. Call with the store's state held.
-pub fn sweep(layout: &Layout, images: &mut dyn Iterator<Item = &Marker>, pinned: &BTreeSet<Digest>) -> Result<Staging> {
-    let mut needed: BTreeSet<String> = pinned.iter().map(|d| d.hex().to_owned()).collect();
-    for marker in images {
-        needed.extend(marker.blobs().chain(marker.layers.iter().map(|l| &l.diff_id)).map(|d| d.hex().to_owned()));
+/// So long a blob that was pushed waits for its manifest, and an upload for its next piece.
+pub const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// The house's clock, as files are stamped.
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(base::env::now_millis())
+}
+
+/// How long ago a file was written, if it is there.
+pub fn age(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    Some(now().duration_since(written).unwrap_or_default())
+}
+
+/// Whether a blob still waits for its manifest. A note that is older than that goes.
+fn awaited(layout: &Layout, hex: &str) -> bool {
+    let note = layout.arrived(hex);
+    match age(&note) {
+        Some(age) if age <= AN_HOUR => true,
+        Some(_) => {
+            let _ = fs::remove_file(&note);
+            false
+        }
+        None => false,
     }
+}
+
+/// Moves blobs and layers that are not needed out of sight, by hexadecimal digits. Call with the store's state held.
+pub fn sweep(layout: &Layout, needed: &BTreeSet<String>) -> Result<Staging> {
     let trash = layout.staging()?;
     for part in ["blobs/sha256", "layers"] {
         let dir = layout.dir.join(part);
         for entry in fs::read_dir(&dir).map_err(on("list", &dir))? {
             let entry = entry.map_err(on("list", &dir))?;
-            if !needed.contains(&*entry.file_name().to_string_lossy()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !needed.contains(&name) && !awaited(layout, &name) {
                 fs::rename(entry.path(), trash.path()).map_err(on("remove", &entry.path()))?;
             }
         }

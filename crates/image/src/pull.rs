@@ -3,20 +3,21 @@
 use crate::{
     digest::Digest,
     error::{Error, Result},
-    fetch::{self, Source},
+    fetch::{self, Here, Source},
+    held,
     manifest::{Descriptor, MAX_MANIFEST},
     store::{ContentStore, Turn},
 };
 use api::{
     image::{ImageProgress, LocalImage},
-    view::PullRequest,
+    view::{Login, PullRequest},
 };
 use driver::image::Progress;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use oci_client::{
-    Client, Reference,
+    Client, Reference, RegistryOperation,
     client::{BlobResponse, ClientConfig, ClientProtocol},
-    errors::{OciDistributionError, OciErrorCode},
+    errors::{OciDistributionError, OciErrorCode, Result as PushResult},
     secrets::RegistryAuth,
 };
 use std::{
@@ -24,12 +25,14 @@ use std::{
     net::IpAddr,
     time::Duration,
 };
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// To reach a registry at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two pieces of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two lines of progress of what is sent.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Media types asked for: OCI's and Docker's, of manifests and indexes.
 const ACCEPT: [&str; 4] = [
     "application/vnd.oci.image.manifest.v1+json",
@@ -41,40 +44,58 @@ const ACCEPT: [&str; 4] = [
 /// Pulls an image.
 pub fn pull(store: &ContentStore, request: &PullRequest, progress: Progress<'_>) -> Result<LocalImage> {
     let reference = reference(&request.image)?;
-    // One thread that moves bytes; those that wait for layers wait on it.
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|source| Error::Io { what: "cannot start a runtime".to_owned(), source })?;
-    let registry = Registry::new(reference, request, runtime.handle().clone())?;
+    let runtime = runtime()?;
+    let registry = Registry::new(reference, (request.insecure, request.login.as_ref()), runtime.handle().clone())?;
     let what = format!("image {}", request.image);
     progress(ImageProgress::Working { message: format!("asking {} for {what}", registry.reference.registry()) });
-    let (digest, manifest) = registry.resolve(&what)?;
-    let _busy = match store.turn(&digest) {
-        Turn::Here(image) => return Ok(*image),
-        Turn::Ours(busy) => busy,
+    let top = registry.top(&what)?;
+    let (digest, manifest) = registry.resolve(&top, &what)?;
+    let image = match store.turn(&digest) {
+        Turn::Here(image) => *image,
+        Turn::Ours(_busy) => {
+            let work = store.work(progress)?;
+            fetch::image(&work, &manifest, &Here { work: &work, elsewhere: &registry })?
+        }
     };
-    fetch::image(&store.work(progress)?, &manifest, &registry)
+    if Digest::of(&top) == digest {
+        return Ok(image);
+    }
+    held::hold_index(store, &top)?;
+    Ok(LocalImage { index: Some(Digest::of(&top).to_string()), ..image })
+}
+
+/// One thread that moves bytes; those that wait for layers wait on it.
+pub fn runtime() -> Result<Runtime> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|source| Error::Io { what: "cannot start a runtime".to_owned(), source })
 }
 
 /// The reference, with the well-known registry when it names none.
-fn reference(text: &str) -> Result<Reference> {
+pub fn reference(text: &str) -> Result<Reference> {
     let bad = |why: &dyn std::fmt::Display| Error::request(format!("{text:?} is not an image in a registry: {why}"));
     api::image::normalise(text).map_err(|e| Error::request(e.to_string()))?;
     text.parse().map_err(|e| bad(&e))
 }
 
-struct Registry {
-    reference: Reference,
+/// One repository of a registry, and how to speak with it.
+pub struct Registry {
+    /// What was named.
+    pub reference: Reference,
     client: Client,
+    auth: RegistryAuth,
     handle: Handle,
 }
 
 impl Registry {
-    fn new(reference: Reference, request: &PullRequest, handle: Handle) -> Result<Self> {
-        let plain = request.insecure || is_loopback(reference.resolve_registry());
+    /// Plain HTTP is spoken on loopback, and elsewhere when asked for.
+    pub fn new(reference: Reference, (insecure, login): (bool, Option<&Login>), handle: Handle) -> Result<Self> {
+        let plain = insecure || is_loopback(reference.resolve_registry());
+        let auth = login.map_or(RegistryAuth::Anonymous, |l| RegistryAuth::Basic(l.user.clone(), l.password.clone()));
         let config = ClientConfig {
             protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(READ_TIMEOUT),
+            use_monolithic_push: true,
             user_agent: concat!("roost/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
@@ -82,11 +103,54 @@ impl Registry {
         // installed it already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|e| Error::request(format!("cannot set up a registry client: {e}")))?;
-        handle.block_on(client.store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous));
-        Ok(Self { reference, client, handle })
+        handle.block_on(client.store_auth_if_needed(reference.resolve_registry(), &auth));
+        Ok(Self { reference, client, auth, handle })
     }
 
-    fn resolve(&self, what: &str) -> Result<(Digest, Vec<u8>)> {
+    /// Asks for leave to push.
+    pub fn may_push(&self) -> Result<()> {
+        let asked = self.client.auth(&self.reference, &self.auth, RegistryOperation::Push);
+        self.handle.block_on(asked).map(drop).map_err(|e| sentence(e, &self.reference))
+    }
+
+    /// Whether it has a blob.
+    pub fn has(&self, digest: &Digest) -> Result<bool> {
+        let asked = self.client.blob_exists(&self.reference, digest.as_str());
+        self.handle.block_on(asked).map_err(|e| sentence(e, &self.reference))
+    }
+
+    /// Sends a blob; `going` is asked now and then whether to go on.
+    pub fn put_blob(
+        &self,
+        digest: &Digest,
+        (pieces, size): (BoxStream<'static, PushResult<bytes::Bytes>>, u64),
+        mut going: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let push = self.client.push_blob_stream(&self.reference, pieces, digest.as_str(), Some(size));
+        let watched = async {
+            tokio::pin!(push);
+            let mut clock = tokio::time::interval(PROGRESS_EVERY);
+            loop {
+                tokio::select! {
+                    done = &mut push => return done.map(drop).map_err(|e| sentence(e, &self.reference)),
+                    _ = clock.tick() => if !going() {
+                        return Err(Error::Elsewhere(format!("sending {digest} was given up because another blob failed")));
+                    }
+                }
+            }
+        };
+        self.handle.block_on(watched)
+    }
+
+    /// Sends a manifest.
+    pub fn put_manifest(&self, to: &Reference, bytes: &[u8], media_type: &str) -> Result<()> {
+        let kind = media_type.parse().map_err(|_| Error::content(format!("{media_type:?} is not a media type")))?;
+        let push = self.client.push_manifest_raw(to, bytes.to_vec(), kind);
+        self.handle.block_on(push).map(drop).map_err(|e| sentence(e, to))
+    }
+
+    /// The manifest or index that was named.
+    fn top(&self, what: &str) -> Result<Vec<u8>> {
         let (bytes, digest) = self.manifest(&self.reference)?;
         if bytes.len() as u64 > MAX_MANIFEST {
             return Err(Error::content(format!("the manifest of {what} has more than {MAX_MANIFEST} bytes")));
@@ -95,10 +159,15 @@ impl Registry {
         if digest.parse::<Digest>().is_ok_and(|claimed| claimed != actual) {
             return Err(Error::content(format!("the manifest of {what} is damaged: it has another digest than {digest}")));
         }
-        let start = Descriptor { media_type: String::new(), digest: actual.clone(), size: bytes.len() as u64, platform: None };
+        Ok(bytes)
+    }
+
+    fn resolve(&self, top: &[u8], what: &str) -> Result<(Digest, Vec<u8>)> {
+        let actual = Digest::of(top);
+        let start = Descriptor::new("", actual.clone(), top.len() as u64);
         let open = |wanted: &Digest| {
             if *wanted == actual {
-                return Ok(bytes.clone());
+                return Ok(top.to_vec());
             }
             let (bytes, _) = self.manifest(&self.reference.clone_with_digest(wanted.to_string()))?;
             if Digest::of(&bytes) == *wanted {
@@ -110,8 +179,7 @@ impl Registry {
     }
 
     fn manifest(&self, reference: &Reference) -> Result<(Vec<u8>, String)> {
-        let auth = RegistryAuth::Anonymous;
-        let answer = self.handle.block_on(self.client.pull_manifest_raw(reference, &auth, &ACCEPT));
+        let answer = self.handle.block_on(self.client.pull_manifest_raw(reference, &self.auth, &ACCEPT));
         answer.map(|(bytes, digest)| (bytes.to_vec(), digest)).map_err(|e| sentence(e, &self.reference))
     }
 }

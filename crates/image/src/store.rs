@@ -1,24 +1,26 @@
 //! The store itself: what is complete (in memory, as the markers on disk say), what is being made, and the commit.
 
 use crate::{
-    apt, bootstrap,
+    apt, bootstrap, commit,
     compression::Compression,
     digest::Digest,
     error::{Error, Result, on},
-    fetch, helper, import,
+    fetch,
+    held::Held,
+    helper, import,
     layer::Layer,
-    layout::{Layout, MarkedLayer, Marker, Staging},
+    layout::{Layout, MarkedLayer, Marker, Staging, this_boot},
     manifest::{self, Configuration, Descriptor, Document},
-    prune, pull,
+    prune, pull, uploads,
 };
 use api::{
     Bytes,
-    image::LocalImage,
+    image::{ConfigChange, LocalImage},
     view::{BootstrapRequest, PullRequest},
 };
 use driver::{
-    Images,
-    image::{BlobSource, Progress},
+    Commit, Images,
+    image::{BlobSource, Progress, Upper},
 };
 use nix::fcntl::Flock;
 use std::{
@@ -26,9 +28,9 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -72,6 +74,9 @@ pub struct ContentStore {
     state: Mutex<State>,
     /// Something stopped being made.
     free: Condvar,
+    uploads: uploads::Table,
+    /// Markers that hold for this run of the kernel only are being made to last.
+    settling: Arc<Mutex<()>>,
     _lock: Flock<File>,
 }
 
@@ -82,6 +87,29 @@ struct State {
     busy: BTreeSet<Digest>,
     /// Blobs and layers that work under way found here and counts on.
     pins: BTreeMap<Digest, usize>,
+    /// Manifests that are kept as they came.
+    held: BTreeMap<Digest, Held>,
+    /// When what nobody needs was looked for last (`base::env::now_millis`).
+    swept: u64,
+}
+
+impl State {
+    /// Names of blobs and layers that stay.
+    fn needed(&self) -> BTreeSet<String> {
+        let images = self.images.values().flat_map(|m| m.blobs().chain(m.layers.iter().map(|l| &l.diff_id)));
+        let held = self.held.values().flat_map(Held::blobs);
+        images.chain(held).chain(self.pins.keys()).map(|d| d.hex().to_owned()).collect()
+    }
+
+    /// These, and the manifests that kept indexes among them consist of.
+    fn with_parts(&self, keep: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+        let mut all = keep.clone();
+        let mut next: Vec<&Digest> = keep.iter().collect();
+        while let Some(held) = next.pop().and_then(|digest| self.held.get(digest)) {
+            next.extend(held.references.iter().filter(|inner| all.insert((*inner).clone())));
+        }
+        all
+    }
 }
 
 impl ContentStore {
@@ -89,11 +117,112 @@ impl ContentStore {
     pub fn open(options: Options) -> driver::Result<Self> {
         let (layout, lock) = Layout::open(&options.dir)?;
         let images = layout.markers()?.into_iter().map(|m| (m.manifest.clone(), m)).collect();
-        let state = Mutex::new(State { images, ..State::default() });
-        let store = Self { layout, options, state, free: Condvar::new(), _lock: lock };
-        let swept = prune::sweep(&store.layout, &mut store.state().images.values(), &BTreeSet::new())?;
-        prune::discard(&store.layout, swept)?;
+        let held = Held::all(&layout)?.into_iter().map(|held| (held.digest.clone(), held)).collect();
+        let state = State { images, held, swept: base::env::now_millis(), ..State::default() };
+        let swept = prune::sweep(&layout, &state.needed())?;
+        prune::discard(&layout, swept)?;
+        let store = Self {
+            layout,
+            options,
+            state: Mutex::new(state),
+            free: Condvar::new(),
+            uploads: uploads::Table::default(),
+            settling: Arc::default(),
+            _lock: lock,
+        };
+        let unsettled: Vec<Marker> = store.state().images.values().filter(|m| m.boot.is_some()).cloned().collect();
+        unsettled.into_iter().for_each(|marker| store.settle(marker));
         Ok(store)
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) const fn uploads(&self) -> &uploads::Table {
+        &self.uploads
+    }
+
+    /// Digests of manifests that are kept as they came.
+    pub(crate) fn held_digests(&self) -> Vec<Digest> {
+        self.state().held.keys().cloned().collect()
+    }
+
+    /// Keeps a manifest: `put` puts it in place while nothing can be swept.
+    pub(crate) fn hold_with<E>(&self, held: Held, put: impl FnOnce(&Held) -> Result<(), E>) -> Result<(), E> {
+        let mut state = self.state();
+        put(&held)?;
+        state.held.insert(held.digest.clone(), held);
+        Ok(())
+    }
+
+    /// Puts a blob in place that a manifest is to follow for.
+    pub(crate) fn put_blob(&self, digest: &Digest, put: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let _state = self.state();
+        self.layout.arrives(digest)?;
+        put(&self.layout.blob(digest))
+    }
+
+    /// Bytes of a blob, if it is here.
+    pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.layout.blob(digest)).ok().map(|meta| meta.len())
+    }
+
+    /// The same, and it stays for a while: who asks is about to name it in a manifest.
+    pub(crate) fn counted_on(&self, digest: &Digest) -> Option<u64> {
+        let state = self.state();
+        let size = self.blob_size(digest)?;
+        if !state.held.values().any(|held| held.references.contains(digest))
+            && let Err(error) = self.layout.arrives(digest)
+        {
+            tracing::warn!(%digest, %error, "a blob may go before its manifest comes");
+        }
+        Some(size)
+    }
+
+    /// Removes a blob that no manifest and no work under way needs; None when one does.
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<Option<()>> {
+        let state = self.state();
+        if state.needed().contains(digest.hex()) {
+            return Ok(None);
+        }
+        let path = self.layout.blob(digest);
+        self.layout.settled(digest);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Some(())),
+            other => other.map(Some).map_err(on("remove", &path)),
+        }
+    }
+
+    /// Removes what nobody needs, once an hour.
+    pub(crate) fn sweep_when_due(&self) -> Result<()> {
+        let trash = {
+            let mut state = self.state();
+            let now = base::env::now_millis();
+            if now.saturating_sub(state.swept) < u64::try_from(prune::AN_HOUR.as_millis()).unwrap_or(u64::MAX) {
+                return Ok(());
+            }
+            state.swept = now;
+            prune::sweep(&self.layout, &state.needed())?
+        };
+        prune::discard(&self.layout, trash).map(drop)
+    }
+
+    /// Makes a marker last, once its content is on the disk: on a thread, since that takes as long as the disk does. Until
+    /// then the marker holds for this run of the kernel, which has the content in memory.
+    fn settle(&self, marker: Marker) {
+        let (layout, settling) = (self.layout.clone(), Arc::clone(&self.settling));
+        let work = move || {
+            // One at a time: the second finds little left to write.
+            let _one = settling.lock().unwrap_or_else(PoisonError::into_inner);
+            let settled = layout.sync().and_then(|()| layout.settle(&marker));
+            if let Err(error) = settled {
+                tracing::warn!(manifest = %marker.manifest, %error, "an image may have to be fetched again after a power failure");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("settle".to_owned()).spawn(work) {
+            tracing::warn!(%error, "an image may have to be fetched again after a power failure");
+        }
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -117,6 +246,11 @@ impl ContentStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is known of an image that is here.
+    pub(crate) fn marker(&self, digest: &Digest) -> Option<Marker> {
+        self.state().images.get(digest).cloned()
+    }
+
     /// Begins to make something.
     pub(crate) fn work<'a>(&'a self, progress: Progress<'a>) -> Result<Work<'a>> {
         let staging = self.layout.staging()?;
@@ -137,7 +271,8 @@ impl ContentStore {
         }
     }
 
-    fn local(&self, marker: &Marker) -> LocalImage {
+    /// An image that is here, as callers know it.
+    pub(crate) fn local(&self, marker: &Marker) -> LocalImage {
         let mut layers: Vec<PathBuf> = Vec::new();
         // Overlay refuses one directory twice. Of a layer that occurs twice, what the upper one does is what remains.
         for layer in marker.layers.iter().skip(marker.lowest).rev() {
@@ -152,6 +287,7 @@ impl ContentStore {
             config: marker.config.clone(),
             layers,
             size: Bytes(marker.layers.iter().map(|l| l.size).sum()),
+            index: None,
         }
     }
 }
@@ -261,16 +397,25 @@ impl Work<'_> {
         Some(MarkedLayer { digest: blob.clone(), diff_id: diff_id.clone(), size })
     }
 
-    /// Writes configuration and manifest for layers of our own making and commits the image.
-    pub(crate) fn compose(&self, config: &[u8], layers: Vec<Layer>) -> Result<LocalImage> {
-        let media_type = manifest::CONFIG_TYPE.to_owned();
-        let descriptor = Descriptor { media_type, digest: Digest::of(config), size: config.len() as u64, platform: None };
-        let described = layers.iter().map(|l| describe(l.compression, &l.digest, l.size)).collect();
+    /// The file of a blob that is in the store; it then stays at least until this work ends.
+    pub(crate) fn blob(&self, blob: &Digest) -> Option<PathBuf> {
+        let mut state = self.store.state();
+        let path = self.store.layout.blob(blob);
+        path.is_file().then(|| {
+            *state.pins.entry(blob.clone()).or_default() += 1;
+            self.pinned.lock().unwrap_or_else(PoisonError::into_inner).push(blob.clone());
+            path
+        })
+    }
+
+    /// Writes configuration and manifest for these layers and commits the image.
+    pub(crate) fn compose(&self, config: &[u8], described: Vec<Descriptor>, parts: Vec<Part>) -> Result<LocalImage> {
+        let descriptor = Descriptor::new(manifest::CONFIG_TYPE, Digest::of(config), config.len() as u64);
         let manifest = Document::write(descriptor, described)?;
         let digest = Digest::of(&manifest);
         match self.store.turn(&digest) {
             Turn::Here(image) => Ok(*image),
-            Turn::Ours(_busy) => self.commit(&manifest, config, layers.into_iter().map(|l| Part::New(Box::new(l))).collect()),
+            Turn::Ours(_busy) => self.commit(&manifest, config, parts),
         }
     }
 
@@ -281,8 +426,8 @@ impl Work<'_> {
         let layers: Vec<MarkedLayer> = parts.iter().map(Part::marked).collect();
         let mut marker = Marker::new(Digest::of(manifest), Digest::of(config), layers, summary);
         let mut moves = vec![
-            (self.staging.file(manifest)?, layout.blob(&marker.manifest)),
-            (self.staging.file(config)?, layout.blob(&marker.configuration)),
+            (self.staging.quick_file(manifest)?, layout.blob(&marker.manifest)),
+            (self.staging.quick_file(config)?, layout.blob(&marker.configuration)),
         ];
         for part in parts {
             if let Part::New(layer) = part {
@@ -290,7 +435,6 @@ impl Work<'_> {
                 moves.push((layer.dir, layout.layer(&layer.diff_id)));
             }
         }
-        layout.sync()?;
         let mut state = self.store.state();
         for (from, to) in moves {
             if !to.exists() {
@@ -299,15 +443,31 @@ impl Work<'_> {
         }
         let opaque = |l: &MarkedLayer| helper::is_opaque(&layout.layer(&l.diff_id).join("fs"));
         marker.lowest = marker.layers.iter().rposition(opaque).unwrap_or_default();
+        marker.boot = Some(this_boot());
         layout.mark(&marker, &self.staging)?;
         let image = self.store.local(&marker);
-        state.images.insert(marker.manifest.clone(), marker);
+        state.images.insert(marker.manifest.clone(), marker.clone());
+        drop(state);
+        self.store.settle(marker);
         Ok(image)
     }
 }
 
-fn describe(compression: Compression, digest: &Digest, size: u64) -> Descriptor {
-    Descriptor { media_type: compression.layer_type().to_owned(), digest: digest.clone(), size, platform: None }
+/// A layer of our own making, for a manifest.
+pub(crate) fn describe(compression: Compression, digest: &Digest, size: u64) -> Descriptor {
+    Descriptor::new(compression.layer_type(), digest.clone(), size)
+}
+
+impl Commit for ContentStore {
+    fn commit(
+        &self,
+        base: &str,
+        upper: Option<&Upper>,
+        change: &ConfigChange,
+        progress: Progress<'_>,
+    ) -> driver::Result<LocalImage> {
+        commit::commit(self, &base.parse()?, (upper, change), progress).map_err(|e| self.told(e))
+    }
 }
 
 impl Images for ContentStore {
@@ -340,14 +500,20 @@ impl Images for ContentStore {
         let keep: BTreeSet<Digest> = keep.iter().map(|d| d.parse()).collect::<Result<_>>()?;
         let swept = {
             let mut state = self.state();
+            let keep = state.with_parts(&keep);
             let gone: Vec<Digest> = state.images.keys().filter(|d| !keep.contains(d)).cloned().collect();
             for digest in gone {
                 let path = self.layout.marker(&digest);
                 fs::remove_file(&path).map_err(on("remove", &path))?;
                 state.images.remove(&digest);
             }
-            let pinned = state.pins.keys().cloned().collect();
-            prune::sweep(&self.layout, &mut state.images.values(), &pinned)?
+            let gone: Vec<Digest> = state.held.keys().filter(|d| !keep.contains(d)).cloned().collect();
+            for digest in gone {
+                let path = self.layout.held(&digest);
+                fs::remove_file(&path).map_err(on("remove", &path))?;
+                state.held.remove(&digest);
+            }
+            prune::sweep(&self.layout, &state.needed())?
         };
         Ok(prune::discard(&self.layout, swept)?)
     }

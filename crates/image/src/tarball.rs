@@ -80,8 +80,8 @@ pub struct Entry {
     pub mtime: (i64, u32),
     /// Device numbers.
     pub device: (u32, u32),
-    /// File capabilities: the extended attribute `security.capability`, the only one kept.
-    pub capability: Option<Vec<u8>>,
+    /// Extended attributes, those that are taken: file capabilities, access control lists, users' own.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Walks through an archive.

@@ -1,6 +1,6 @@
 //! A sandbox as a test's own cluster.
 
-use crate::{Output, Process, Root, Traces, Typed, place::Place, processes};
+use crate::{Output, Process, Root, Traces, Typed, packages, place::Place, processes};
 use api::{
     path,
     view::{ContainerView, JobView, ServerView},
@@ -45,7 +45,8 @@ impl Lab {
         let files =
             tempfile::Builder::new().prefix("roost-lab-").tempdir().unwrap_or_else(|error| panic!("a temporary folder: {error}"));
         let lab = Self { name, servers, files, kept: std::env::var_os("ROOST_LAB_KEEP").is_some(), resolvers: Mutex::default() };
-        lab.sandbox(&["up", "--servers", &servers.to_string()]).limit(UP_DOWN).run().must(0);
+        let path = packages::path().to_string_lossy().into_owned();
+        lab.sandbox(&["up", "--servers", &servers.to_string()]).env("PATH", &path).limit(UP_DOWN).run().must(0);
         lab
     }
 

@@ -19,6 +19,7 @@
 
 mod cluster;
 mod image;
+mod packages;
 mod place;
 mod processes;
 mod terminal;

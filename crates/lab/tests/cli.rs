@@ -35,7 +35,7 @@ fn alone(args: &[&str]) -> Output {
 fn every_list_is_json_with_the_fields_of_the_contract() {
     let lab = populated();
     lab.ok(&["token", "create"]);
-    let container = "address digest exit_code health id image job kind labels message name phase pid publish restarts revision server slot started state wanted";
+    let container = "address digest exit_code health id image job kind labels limits limits_in_force message name phase pid publish restarts revision server slot started state wanted";
     let table = [
         ("ls", format!("{container} cpu_seconds memory")),
         ("listjobs", "count created deleting healthy history instances name placement revision rollout running template update waiting".to_owned()),
@@ -114,6 +114,7 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
         "kill one",
         "rm -f one",
         "rename one other",
+        "set one --pids 99",
         "publish one 8081:80",
         "unpublish one 8080:80",
         "addjob tiny 3 --name other",

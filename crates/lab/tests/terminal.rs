@@ -40,10 +40,19 @@ fn with_shell(lab: &Lab, name: &str) {
     lab.ok(&[&["run", "-dit", "--stop-timeout", "300ms", &target, "tiny"], &SHELL[..]].concat());
 }
 
-/// Waits until the shell asks for the next line: what is typed earlier may be anybody's. It asks the terminal for its cursor, too.
+/// Waits until the shell asks for the next line: what is typed earlier may be anybody's. It asks the terminal for its
+/// cursor, too, and has the rest of the screen erased.
 #[track_caller]
 fn until_prompt(terminal: &Terminal) {
-    let asks = || terminal.screen().trim_end_matches("\u{1b}[6n").ends_with("here> ");
+    const AFTER: [&str; 2] = ["\u{1b}[6n", "\u{1b}[J"];
+    let asks = || {
+        let screen = terminal.screen();
+        let mut text = screen.as_str();
+        while let Some(rest) = AFTER.iter().find_map(|sequence| text.strip_suffix(sequence)) {
+            text = rest;
+        }
+        text.ends_with("here> ")
+    };
     eventually(SOON, &format!("a prompt: {}", terminal.screen()), asks);
 }
 

@@ -33,6 +33,8 @@ pub struct Namespace {
 /// that of the machine with a quarter of a million buckets: tens of milliseconds. This many are walked in a tenth of one,
 /// take 128 KiB, and serve tens of thousands of connections.
 const SOCKET_BUCKETS: &str = "16384";
+/// The last group that `ping_group_range` takes (icmp(7)).
+const GROUPS_MAX: u32 = 2_147_483_647;
 
 /// A namespace that others are made from: only there is it said how large their tables are.
 pub struct Mother {
@@ -97,6 +99,8 @@ fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
         // Programs that are not root may listen on port 80 in a namespace that is theirs alone, as in docker (ip-sysctl, kernel docs).
         sysctl::ensure("net/ipv4/ip_unprivileged_port_start", 0)?;
+        // And root of a user namespace, who holds no power over the network, may ping, as in docker.
+        sysctl::ensure_range("net/ipv4/ping_group_range", (0, GROUPS_MAX))?;
         let netlink = Netlink::open()?;
         mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .map_err(|e| failed(e.into()))?;

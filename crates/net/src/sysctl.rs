@@ -22,3 +22,12 @@ pub fn ensure(name: &str, value: u8) -> Result<bool> {
     fs::write(path(name), value.to_string()).map_err(|e| Error::kernel(format!("set {name} to {value}"), e))?;
     Ok(true)
 }
+
+/// Makes a setting of two numbers be these.
+pub fn ensure_range(name: &str, (from, to): (u32, u32)) -> Result<()> {
+    let text = fs::read_to_string(path(name)).map_err(|e| Error::kernel(format!("read setting {name}"), e))?;
+    if text.split_whitespace().eq([from.to_string(), to.to_string()]) {
+        return Ok(());
+    }
+    fs::write(path(name), format!("{from} {to}")).map_err(|e| Error::kernel(format!("set {name} to {from} {to}"), e))
+}

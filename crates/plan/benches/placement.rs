@@ -121,6 +121,7 @@ fn template(index: usize) -> PodTemplate {
         terminal: false,
         stdin: false,
         foreground: None,
+        system: api::system::SystemRules::default(),
     };
     PodTemplate {
         containers: vec![container],
@@ -196,6 +197,7 @@ fn all_serve(mut snapshot: Snapshot) -> Snapshot {
         started: None,
         exit_code: None,
         restarts: 0,
+        limits: Vec::new(),
     };
     let mut instances: BTreeMap<Name, BTreeMap<_, _>> =
         snapshot.servers.keys().map(|name| (name.clone(), BTreeMap::new())).collect();

@@ -114,6 +114,7 @@ fn pod(id: InstanceId, layer: &Path) -> Result<PodRun, Box<dyn Error>> {
             size: None,
             stdin: false,
             awaited: false,
+            system: api::system::SystemRules::default(),
         }],
     })
 }

@@ -14,7 +14,7 @@ use crate::{
     spec::{self, Facts},
     sys, user,
 };
-use driver::runtime::ContainerRun;
+use driver::runtime::{ContainerRun, MountRun};
 use libcontainer::{
     container::{Container, builder::ContainerBuilder},
     syscall::syscall::SyscallType,
@@ -109,11 +109,11 @@ impl Making<'_> {
             let mut stage = rootfs::Stage::new();
             stage.copy(&root)?;
             etc.iter().try_for_each(|(source, _)| stage.copy(source).map(drop))?;
-            mounts.iter().try_for_each(|(source, ..)| stage.copy_shifted(source, space).map(drop))?;
+            mounts.iter().try_for_each(|mount| stage.copy_shifted(&mount.source, space).map(drop))?;
             let mut places = stage.set_up(&self.order.paths.run)?.into_iter();
             let sources = std::iter::once(&mut root)
                 .chain(etc.iter_mut().map(|(source, _)| source))
-                .chain(mounts.iter_mut().map(|(source, ..)| source));
+                .chain(mounts.iter_mut().map(|mount| &mut mount.source));
             sources.for_each(|source| *source = places.next().unwrap_or_default());
         }
         let shape = Shape::detect()?;
@@ -202,17 +202,16 @@ pub fn write_etc(paths: &ContainerPaths, pod: &driver::runtime::PodRun, owner: u
     Ok(all)
 }
 
-/// Mounts: source, target, read-only. What is missing on the host is said before anything is made.
-fn volumes(container: &ContainerRun) -> Result<Vec<(PathBuf, String, bool)>> {
-    let mut all = Vec::new();
-    for mount in &container.mounts {
-        if !mount.source.exists() {
+/// Host directories to be mounted. What is missing on the host is said before anything is made.
+pub fn volumes(container: &ContainerRun) -> Result<Vec<MountRun>> {
+    let missing = container.mounts.iter().find(|mount| !mount.source.exists());
+    match missing {
+        Some(mount) => {
             let (source, target) = (mount.source.display(), &mount.target);
-            return Err(Error::text(format!("{source} does not exist on this server, to be mounted on {target}")));
+            Err(Error::text(format!("{source} does not exist on this server, to be mounted on {target}")))
         }
-        all.push((mount.source.clone(), mount.target.clone(), mount.read_only));
+        None => Ok(container.mounts.clone()),
     }
-    Ok(all)
 }
 
 fn own_oom_score() -> i32 {

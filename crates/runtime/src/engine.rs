@@ -3,6 +3,7 @@
 use crate::{
     Error, Options, Result,
     cgroup::Shape,
+    limits,
     paths::{self, PodPaths, SOCKET},
     program::ShimProgram,
     record::{ExitRecord, Order, Running, Started, kind_of, read_json, write_json},
@@ -14,7 +15,11 @@ use crate::{
     sys,
     watcher::Watcher,
 };
-use api::{InstanceId, Timestamp, quantity::Span, spec::ContainerKind};
+use api::{
+    InstanceId, Timestamp,
+    quantity::Span,
+    spec::{ContainerKind, Limits},
+};
 use driver::runtime::{PodChanged, PodRun, PodState, PodStatus};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::{
@@ -191,6 +196,19 @@ impl Engine {
     pub fn freeze(&self, id: InstanceId, frozen: bool) -> Result<()> {
         self.running(id)?;
         self.inner.shape.freeze(&self.inner.cgroup(id), frozen)
+    }
+
+    /// Holds containers of a pod that runs to other limits, and remembers them.
+    pub fn limit(&self, id: InstanceId, limits: &[(api::Name, Limits)]) -> Result<()> {
+        let lock = self.inner.lock(id);
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut pod, _) = self.running(id)?;
+        for container in &mut pod.containers {
+            let Some((_, new)) = limits.iter().find(|(name, _)| *name == container.name) else { continue };
+            limits::apply(&self.inner.shape, &format!("{}/{}", self.inner.cgroup(id), container.name), new)?;
+            container.limits = new.clone();
+        }
+        write_json(&self.inner.paths(id).pod(), &pod)
     }
 
     /// Signals main processes.

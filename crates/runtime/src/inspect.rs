@@ -10,7 +10,10 @@ use crate::{
     shim::control::{Answer, Opened, Request},
 };
 use api::{InstanceId, Name, report::InstanceStats};
-use driver::runtime::{Console, ContainerRun, Inspect, PodRun};
+use driver::{
+    image::{IdRange, Upper},
+    runtime::{Console, ContainerRun, Inspect, PodRun},
+};
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
@@ -36,6 +39,18 @@ impl Inspector {
             .ok_or_else(|| Error::text(format!("instance {id} is not on this server")))?;
         let wanted = |c: &ContainerRun| container.is_none_or(|name| c.name == *name);
         pod.containers.into_iter().find(wanted).ok_or_else(|| Error::text(format!("instance {id} has no container of that name")))
+    }
+
+    /// A pod that was never started has no record of what was asked for.
+    fn upper(&self, id: InstanceId, container: Option<&Name>) -> Result<Option<Upper>> {
+        let paths = PodPaths::new(&self.options, id);
+        if !paths.pod().exists() {
+            return Ok(None);
+        }
+        let container = self.find(id, container)?;
+        let path = paths.container(&container.name).upper();
+        let ids = container.user_namespace.then_some(IdRange { first: idmap::FIRST, count: idmap::COUNT });
+        Ok(path.is_dir().then_some(Upper { path, ids }))
     }
 
     fn root(&self, id: InstanceId, container: Option<&Name>) -> Result<PathBuf> {
@@ -99,5 +114,13 @@ impl Inspect for Inspector {
 
     fn attach(&self, id: InstanceId, container: Option<&Name>, whole: bool) -> driver::Result<Console> {
         Ok(self.console(id, container, whole)?)
+    }
+
+    fn writable_layer(&self, id: InstanceId, container: Option<&Name>) -> driver::Result<Option<Upper>> {
+        Ok(self.upper(id, container)?)
+    }
+
+    fn first_owner(&self, id: InstanceId, container: Option<&Name>) -> driver::Result<u32> {
+        Ok(if self.find(id, container)?.user_namespace { idmap::FIRST } else { 0 })
     }
 }

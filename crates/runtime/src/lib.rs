@@ -18,6 +18,7 @@ mod fds;
 mod idmap;
 mod inspect;
 mod launch;
+mod limits;
 mod lxc;
 mod oci;
 mod paths;

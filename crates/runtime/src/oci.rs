@@ -1,8 +1,13 @@
 //! Application containers: [`driver::Runtime`] on libcontainer.
 
 use crate::{Error, Options, Result, engine::Engine, exec};
-use api::{InstanceId, quantity::Span, spec::ContainerKind, stream::ExecRequest};
-use driver::runtime::{ExecHandle, PodChanged, PodRun, PodStatus, Runtime, RuntimeInfo};
+use api::{
+    InstanceId, Name,
+    quantity::Span,
+    spec::{ContainerKind, Limits},
+    stream::ExecRequest,
+};
+use driver::runtime::{Adjust, ExecHandle, PodChanged, PodRun, PodStatus, Runtime, RuntimeInfo};
 
 /// Runs application containers.
 pub struct Oci {
@@ -55,6 +60,12 @@ impl Runtime for Oci {
 
     fn exec(&self, id: InstanceId, request: &ExecRequest) -> driver::Result<ExecHandle> {
         Ok(exec::in_app(&self.engine, id, request)?)
+    }
+}
+
+impl Adjust for Oci {
+    fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> driver::Result<()> {
+        Ok(self.engine.limit(id, limits)?)
     }
 }
 

@@ -54,6 +54,11 @@ impl PodPaths {
     }
 }
 
+/// FNV-1a with 64 bits (RFC 9923).
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Directories of one container of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerPaths {
@@ -102,9 +107,20 @@ impl ContainerPaths {
         self.run.join("oci")
     }
 
-    /// Where LXC keeps its own: `lxc-start -P`.
+    /// Mount point of a `/sys` that shows the pod's network.
+    pub fn system(&self) -> PathBuf {
+        self.run.join("sys")
+    }
+
+    /// Configuration and log of LXC.
     pub fn lxc(&self) -> PathBuf {
         self.run.join("lxc")
+    }
+
+    /// What LXC calls the container: one name for each in a network namespace, where its socket is, and the same for ever. LXC's own
+    /// place for this is a directory that root inside may enter, which ours are not.
+    pub fn lxc_name(&self) -> String {
+        format!("roost-{:016x}", fingerprint(self.run.as_os_str().as_encoded_bytes()))
     }
 }
 

@@ -70,7 +70,9 @@ impl Root<'_> {
         // The uppermost comes first.
         let lower = names.iter().rev().cloned().collect::<Vec<_>>().join(":");
         let (upper, work) = (self.paths.upper(), self.paths.work());
-        let options = format!("lowerdir={lower},upperdir={},workdir={}", upper.display(), work.display());
+        // Whatever the kernel's default: the writable layer is to be complete by itself, for it becomes a layer of images.
+        let whole = "redirect_dir=off,metacopy=off";
+        let options = format!("lowerdir={lower},upperdir={},workdir={},{whole}", upper.display(), work.display());
         let mounted = nix::mount::mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()));
         let back = nix::unistd::chdir("/");
         mounted.map_err(|e| Error::io("mount the root on", target, e))?;
@@ -178,6 +180,17 @@ pub fn make_directory(root: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<(
         .map_err(|_| Error::text(format!("working directory {} is not a directory in the container", path.display())))
 }
 
+/// Takes away a link in the way of a file that is to be mounted: what it leads to may be anything, or not there yet.
+pub fn without_link(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let Ok(directory) = sys::open_in_root(root, directory, libc::O_PATH | libc::O_DIRECTORY) else { return Ok(()) };
+    let place = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+    match fs::symlink_metadata(&place) {
+        Ok(found) if found.is_symlink() => fs::remove_file(&place).map_err(|e| Error::io("remove the link", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// A mount namespace of our own, so that what we mount ends with the container's last process.
 pub fn private_mounts() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|e| Error::call("make a mount namespace", e))?;
@@ -235,6 +248,19 @@ mod tests {
         assert!(root.join("real/a/b").is_dir());
         make_directory(directory.as_fd(), Path::new("/out/etc-x/y"), 0).unwrap();
         assert!(root.join("etc-x/y").is_dir(), "a link out of the root ends at the root");
+    }
+
+    #[test]
+    fn a_link_in_the_way_goes_and_a_file_stays() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("etc")).unwrap();
+        symlink("../run/systemd/resolve/stub-resolv.conf", top.path().join("etc/resolv.conf")).unwrap();
+        fs::write(top.path().join("etc/hosts"), "").unwrap();
+        let directory = sys::open_directory(top.path()).unwrap();
+        for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/none", "/none/none"] {
+            without_link(directory.as_fd(), Path::new(file)).unwrap();
+        }
+        assert!(!top.path().join("etc/resolv.conf").is_symlink() && top.path().join("etc/hosts").is_file());
     }
 
     #[test]

@@ -3,9 +3,15 @@
 //! <https://github.com/opencontainers/runtime-spec/blob/main/config.md>. Two things that a configuration can hold are done
 //! by us at the last step before the program (`launch.rs`): the system call filter and the terminal.
 
-use crate::{caps, cgroup::Shape, idmap, user::User};
+use crate::{
+    caps,
+    cgroup::Shape,
+    idmap,
+    limits::{CPU_PERIOD, quota},
+    user::User,
+};
 use api::spec::DEFAULT_PIDS;
-use driver::runtime::ContainerRun;
+use driver::runtime::{ContainerRun, MountRun};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -14,12 +20,6 @@ pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 
 /// Open files a program may have, unless our own limit is lower: what docker's packages set.
 const FILES: u64 = 1 << 20;
-
-/// Length of a period of the processor quota, in microseconds (the kernel's default).
-const CPU_PERIOD: u64 = 100_000;
-
-/// Shortest processor quota the kernel accepts, in microseconds.
-const CPU_QUOTA_MIN: u64 = 1_000;
 
 /// Size of `/dev/shm`, as in docker.
 const SHM: &str = "size=67108864";
@@ -60,7 +60,7 @@ pub struct Facts<'a> {
     /// Generated files for `/etc`, as source and target.
     pub etc: &'a [(PathBuf, &'static str)],
     /// Mounts, with their real sources.
-    pub mounts: &'a [(PathBuf, String, bool)],
+    pub mounts: &'a [MountRun],
     /// As looked up in the container.
     pub user: &'a User,
     /// Its cgroup, as a path from the root of each hierarchy.
@@ -149,7 +149,7 @@ fn mounts(facts: &Facts<'_>) -> Vec<Value> {
         all.push(json!({ "destination": target, "type": "bind", "source": source, "options": options }));
     }
     all.extend(facts.etc.iter().map(|(source, target)| bind(source, target, false)));
-    all.extend(facts.mounts.iter().map(|(source, target, read_only)| bind(source, target, *read_only)));
+    all.extend(facts.mounts.iter().map(|m| bind(&m.source, &m.target, m.read_only)));
     all
 }
 
@@ -221,8 +221,7 @@ fn resources(facts: &Facts<'_>) -> Value {
             resources["memory"]["swap"] = json!(bytes);
         }
     }
-    if let Some(cpu) = limits.cpu {
-        let quota = (u64::from(cpu.0) * CPU_PERIOD / 1000).max(CPU_QUOTA_MIN);
+    if let Some(quota) = quota(limits) {
         resources["cpu"] = json!({ "quota": quota, "period": CPU_PERIOD });
     }
     resources

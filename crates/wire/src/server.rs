@@ -6,7 +6,7 @@ mod tunnel;
 mod upgrade;
 
 pub use crate::io::Upgraded;
-pub use body::{ApiError, Body, ndjson, ndjson_results};
+pub use body::{ApiError, Body, RegistryError, ndjson, ndjson_results};
 pub use socket::{UnixSocket, bind_unix};
 pub use tunnel::tunnel;
 pub use upgrade::upgrade;
@@ -78,6 +78,27 @@ pub async fn serve_tls_on(router: Router, listener: TcpListener, identity: Ident
                 match greet(stream, &acceptor).await {
                     Ok((stream, who)) => Caller { who, address: Some(address), place }.serve(stream, router, scope).await,
                     Err(error) => tracing::debug!(%address, %error, "connection refused"),
+                }
+            }
+        },
+    )
+    .await
+}
+
+/// Serves anybody, without TLS, on a socket that is bound already: for loopback only.
+pub async fn serve_plain_on(router: Router, listener: TcpListener, scope: Scope) -> Result<()> {
+    accept(
+        || listener.accept(),
+        &scope,
+        |(stream, address), place| {
+            let (router, scope) = (router.clone(), scope.clone());
+            async move {
+                match tune(&stream) {
+                    Ok(()) => {
+                        let caller = Caller { who: Who::Nobody, address: Some(address), place };
+                        caller.serve(Box::new(stream), router, scope).await;
+                    }
+                    Err(error) => tracing::debug!(%address, %error, "connection lost"),
                 }
             }
         },

@@ -1,6 +1,6 @@
 //! Out: a file or directory of a container as tar.
 
-use super::{DEPTH_MAX, Root, failure, relative};
+use super::{DEPTH_MAX, Root, failure, inside_of, relative};
 use api::error::Result;
 use nix::{
     dir::Dir,
@@ -24,6 +24,7 @@ pub struct Source {
     parent: OwnedFd,
     name: OsString,
     label: PathBuf,
+    first: u32,
 }
 
 impl Source {
@@ -38,18 +39,24 @@ impl Source {
         };
         let parent = root.directory(parent).map_err(|errno| failure(&path, errno))?;
         fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| failure(&path, errno))?;
-        Ok(Self { parent, name: name.to_owned(), label })
+        Ok(Self { parent, name: name.to_owned(), label, first: root.first })
     }
 }
 
 /// Writes it as tar; entries begin with its own name. The whole root begins with `./`.
 pub fn pack(source: &Source, out: impl Write) -> io::Result<()> {
-    let mut builder = Builder::new(out);
-    entry(&mut builder, (source.parent.as_fd(), &source.name), &source.label, 0)?;
-    builder.into_inner()?.flush()
+    let mut out = Out { tar: Builder::new(out), first: source.first };
+    entry(&mut out, (source.parent.as_fd(), &source.name), &source.label, 0)?;
+    out.tar.into_inner()?.flush()
 }
 
-fn entry<W: Write>(out: &mut Builder<W>, (parent, name): (BorrowedFd<'_>, &OsStr), label: &Path, depth: usize) -> io::Result<()> {
+/// The archive being written, and who root inside is here.
+struct Out<W: Write> {
+    tar: Builder<W>,
+    first: u32,
+}
+
+fn entry<W: Write>(out: &mut Out<W>, (parent, name): (BorrowedFd<'_>, &OsStr), label: &Path, depth: usize) -> io::Result<()> {
     let stat = match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         // Gone since its directory was read.
         Err(nix::errno::Errno::ENOENT) if depth > 0 => return Ok(()),
@@ -60,9 +67,9 @@ fn entry<W: Write>(out: &mut Builder<W>, (parent, name): (BorrowedFd<'_>, &OsStr
         SFlag::S_IFREG => file(out, openat(parent, name, flags(), Mode::empty())?, label),
         SFlag::S_IFLNK => {
             let target = readlinkat(parent, name)?;
-            out.append_link(&mut header(&stat, EntryType::Symlink, 0), label, Path::new(&target))
+            out.tar.append_link(&mut header(out.first, &stat, EntryType::Symlink, 0), label, Path::new(&target))
         }
-        SFlag::S_IFIFO => out.append_data(&mut header(&stat, EntryType::Fifo, 0), label, io::empty()),
+        SFlag::S_IFIFO => out.tar.append_data(&mut header(out.first, &stat, EntryType::Fifo, 0), label, io::empty()),
         // Devices mean nothing elsewhere, and sockets cannot be kept.
         _ => Ok(()),
     }
@@ -76,13 +83,13 @@ fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn directory<W: Write>(out: &mut Builder<W>, fd: OwnedFd, label: &Path, depth: usize) -> io::Result<()> {
+fn directory<W: Write>(out: &mut Out<W>, fd: OwnedFd, label: &Path, depth: usize) -> io::Result<()> {
     if depth >= DEPTH_MAX {
         return Err(io::Error::other(format!("{} is nested deeper than {DEPTH_MAX} directories", label.display())));
     }
     let mut name = if label.as_os_str().is_empty() { OsString::from(".") } else { label.as_os_str().to_owned() };
     name.push("/");
-    out.append_data(&mut header(&fstat(&fd)?, EntryType::Directory, 0), Path::new(&name), io::empty())?;
+    out.tar.append_data(&mut header(out.first, &fstat(&fd)?, EntryType::Directory, 0), Path::new(&name), io::empty())?;
     let mut names = Vec::new();
     for item in Dir::from_fd(fd.try_clone()?)?.iter() {
         let item = item?;
@@ -96,22 +103,22 @@ fn directory<W: Write>(out: &mut Builder<W>, fd: OwnedFd, label: &Path, depth: u
 }
 
 /// A file that grows or shrinks meanwhile is cut or filled with zeros to the length it had.
-fn file<W: Write>(out: &mut Builder<W>, fd: OwnedFd, label: &Path) -> io::Result<()> {
+fn file<W: Write>(out: &mut Out<W>, fd: OwnedFd, label: &Path) -> io::Result<()> {
     let stat = fstat(&fd)?;
     if kind(&stat) != SFlag::S_IFREG {
         return Ok(());
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let content = File::from(fd).take(size).chain(io::repeat(0)).take(size);
-    out.append_data(&mut header(&stat, EntryType::Regular, size), label, content)
+    out.tar.append_data(&mut header(out.first, &stat, EntryType::Regular, size), label, content)
 }
 
-fn header(stat: &FileStat, kind: EntryType, size: u64) -> Header {
+fn header(first: u32, stat: &FileStat, kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(u64::from(stat.st_uid));
-    header.set_gid(u64::from(stat.st_gid));
+    header.set_uid(inside_of(first, stat.st_uid).into());
+    header.set_gid(inside_of(first, stat.st_gid).into());
     header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
     header.set_size(size);
     header

@@ -152,3 +152,22 @@ fn missing_places_wrong_places_and_broken_archives_are_sentences() {
     let device = one("sda", EntryType::Block, "");
     assert!(here.unpack("/etc", &device).unwrap_err().message.contains("device"));
 }
+
+#[test]
+fn owners_are_those_inside_where_root_inside_is_somebody_else() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("not tried: only root may give files away");
+    }
+    let place = Place::new();
+    let mapped = || place.root().mapped(100_000);
+    unpack(&mapped(), "/new/etc", Cursor::new(one("file", EntryType::Regular, "x"))).unwrap_err();
+    unpack(&mapped(), "/etc", Cursor::new(one("new/file", EntryType::Regular, "x"))).unwrap();
+    let owner = |path: &str| fs::metadata(place.path(path)).unwrap().uid();
+    assert_eq!((owner("root/etc/new"), owner("root/etc/new/file")), (100_000, 100_000));
+    let mut out = Vec::new();
+    pack(&Source::find(&mapped(), "/etc/new").unwrap(), &mut out).unwrap();
+    let mut archive = tar::Archive::new(&out[..]);
+    assert!(archive.entries().unwrap().all(|entry| entry.unwrap().header().uid().unwrap() == 0));
+    // What belongs to nobody inside is nobody's.
+    assert_eq!((inside_of(100_000, 0), inside_of(0, 7), mapped().outside(70_000)), (NOBODY, 7, 100_000 + NOBODY));
+}

@@ -53,7 +53,7 @@ fn place(root: &Root, base: &Path, name: &Path, entry: &mut Entry<'_, impl Read>
     let last = whole.file_name().map(OsStr::to_owned).unwrap_or_default();
     let parent = parents(root, whole.parent().unwrap_or(base)).map_err(|errno| failure(&whole, errno))?;
     let kind = entry.header().entry_type();
-    let meta = Meta::of(entry)?;
+    let meta = Meta::of(root, entry)?;
     if kind != EntryType::Directory {
         match unlinkat(&parent, last.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -93,6 +93,10 @@ fn parents(root: &Root, path: &Path) -> nix::Result<OwnedFd> {
     for part in path.components() {
         let parent = root.directory(&walked)?;
         match mkdirat(&parent, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
+            Ok(()) if root.first > 0 => {
+                let owner = (Some(Uid::from_raw(root.first)), Some(Gid::from_raw(root.first)));
+                fchownat(&parent, part.as_os_str(), owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            }
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
@@ -109,14 +113,13 @@ struct Meta {
 }
 
 impl Meta {
-    fn of(entry: &Entry<'_, impl Read>) -> Result<Self> {
+    fn of(root: &Root, entry: &Entry<'_, impl Read>) -> Result<Self> {
         let header = entry.header();
         let broken = |error: io::Error| Error::usage(format!("the archive has a malformed header: {error}"));
-        let id = |id: u64| u32::try_from(id).unwrap_or(0);
         Ok(Self {
             mode: Mode::from_bits_truncate(header.mode().map_err(broken)? & 0o7777),
-            uid: Uid::from_raw(id(header.uid().map_err(broken)?)),
-            gid: Gid::from_raw(id(header.gid().map_err(broken)?)),
+            uid: Uid::from_raw(root.outside(header.uid().map_err(broken)?)),
+            gid: Gid::from_raw(root.outside(header.gid().map_err(broken)?)),
             modified: TimeSpec::new(i64::try_from(header.mtime().map_err(broken)?).unwrap_or(0), 0),
         })
     }

@@ -6,12 +6,12 @@ use crate::testing::{
     bed::{Agent, Bed, ONE, config, told},
 };
 use api::{
-    assignment::NameTable,
+    assignment::{NameTable, PodAssignment},
     image::ImageConfig,
     plan::Wanted,
     quantity::{Span, Timestamp},
     report::{Health, Phase},
-    spec::{HealthCheck, PodTemplate, Power, Probe, Restart},
+    spec::{HealthCheck, Limits, PodTemplate, Power, Probe, Restart},
     stream::LogLine,
 };
 use driver::{DriverError, Images};
@@ -446,4 +446,63 @@ async fn a_server_that_is_no_member_any_more_leaves_nothing() {
     assert!(bed.runtime.pods().is_empty());
     agent.tell(1, |_| ()).await;
     agent.phase(ONE, Phase::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_while_it_runs_and_the_report_says_which_hold() {
+    let bed = Bed::new();
+    let agent = bed.agent().await;
+    agent.tell(1, |_| ()).await;
+    let first = agent.phase(ONE, Phase::Running).await;
+    assert_eq!(first.limits, [Limits::default()]);
+    let other = Limits { pids: Some(7), ..Limits::default() };
+    bed.runtime.faults.fail("limit", 1, DriverError::retryable("more than that is in use"));
+    agent.tell(2, |told| template(told, |template| template.containers[0].limits = other.clone())).await;
+    agent.until(ONE, "why not yet", |report| report.message.is_some()).await;
+    let after = agent.until(ONE, "other limits", |report| report.limits == [other.clone()]).await;
+    assert_eq!((after.pid, after.message), (first.pid, None));
+    assert_eq!(bed.runtime.pods()[&ONE].0.containers[0].limits, other);
+    // The next agent knows which hold, and has nothing to do.
+    drop(agent);
+    let agent = bed.agent().await;
+    assert_eq!(agent.phase(ONE, Phase::Running).await.limits, [other]);
+    assert_eq!(bed.runtime.faults.count("limit"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_server_went_down_those_in_line_come_up_one_after_the_other() {
+    let bed = Bed::new();
+    let rules = [(1, Some(9), 0), (2, Some(1), 5000), (3, Some(5), 1000), (4, None, 0)];
+    let agent = bed.agent().await;
+    let tell = |told: &mut Assignment| {
+        for (id, order, delay) in rules {
+            let mut template = testing::template();
+            template.containers[0].system.autostart_order = order;
+            template.containers[0].system.autostart_delay = Span(delay);
+            told.templates.insert(format!("of {id}"), Arc::new(template));
+            let pod = testing::pod(&format!("c{id}"), u8::try_from(id).unwrap());
+            told.pods.insert(InstanceId(id), PodAssignment { template: format!("of {id}"), ..pod });
+        }
+    };
+    agent.tell(1, tell).await;
+    for (id, ..) in rules {
+        agent.phase(InstanceId(id), Phase::Running).await;
+    }
+    drop(agent);
+    for (id, ..) in rules {
+        bed.runtime.end(InstanceId(id), None);
+    }
+    let begin = base::env::timer();
+    let agent = bed.agent().await;
+    let up = |id| {
+        let agent = &agent;
+        async move {
+            agent.phase(InstanceId(id), Phase::Running).await;
+            begin.elapsed().as_millis()
+        }
+    };
+    let (last, first, second, free) = tokio::join!(up(1), up(2), up(3), up(4));
+    assert!(first < 1000 && free < 1000, "{first} {free}");
+    assert!((5000..6000).contains(&second), "{second}");
+    assert!((6000..7500).contains(&last), "{last}");
 }

@@ -37,18 +37,26 @@ pub async fn get(State(inner): Shared, Instance(id): Instance, Asked(place): Ask
         Source::find(&root(&inner, id, place.container.as_ref())?, &place.path).map(|source| (inner, source))
     });
     let (inner, source) = source.await.map_err(Error::failed)??;
+    Ok(archive(&inner.scope, move |to| pack(&source, to)))
+}
+
+/// An answer that a thread writes.
+pub fn archive(scope: &Scope, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -> Response {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(PIECES);
-    inner.scope.job(async move {
+    scope.job(async move {
         let failed = sender.clone();
-        let packed = Scope::blocking(move || pack(&source, BufWriter::with_capacity(PIECE, Pieces(sender)))).await;
+        let written = Scope::blocking(move || {
+            let mut to = BufWriter::with_capacity(PIECE, Pieces(sender));
+            write(&mut to).and_then(|()| to.flush())
+        });
         // The reader sees the archive break off, not end.
-        if let Err(error) = packed.unwrap_or_else(|crashed| Err(io::Error::other(crashed))) {
+        if let Err(error) = written.await.unwrap_or_else(|crashed| Err(io::Error::other(crashed))) {
             let _ = failed.send(Err(error)).await;
         }
     });
     let stream =
         futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
-    Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response())
+    ([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response()
 }
 
 /// `PUT …/archive?path=`
@@ -66,7 +74,8 @@ pub async fn put(
 fn root(inner: &Arc<Inner>, id: InstanceId, container: Option<&Name>) -> Result<Root> {
     inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
     let directory = inner.drivers.inspect.root_directory(id, container).map_err(|error| Error::failed(error.message))?;
-    Root::open(&directory)
+    let first = inner.drivers.inspect.first_owner(id, container).map_err(|error| Error::failed(error.message))?;
+    Ok(Root::open(&directory)?.mapped(first))
 }
 
 /// A body for a thread to read. An error on its way is an error of the reader, so that nothing torn passes for whole.

@@ -6,7 +6,7 @@ use api::{
     error::{Error, Result},
     image::{ImageProgress, ImageRecord, LocalImage, normalise},
     quantity::Timestamp,
-    view::{BootstrapRequest, PullRequest},
+    view::{ArchiveFormat, BootstrapRequest, PullRequest, PushRequest},
 };
 use axum::{
     Json,
@@ -18,7 +18,7 @@ use base::supervise::Scope;
 use driver::{Images, image::Progress};
 use serde::Deserialize;
 use std::sync::Arc;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, mpsc};
 use wire::server::{self, ApiError, ndjson};
 
 /// Lines of progress on their way; more are left out, never the last.
@@ -50,10 +50,51 @@ pub async fn bootstrap(State(inner): Shared, server::Body(asked): server::Body<B
     work(inner, name, move |images, progress| images.bootstrap(&asked, progress))
 }
 
+/// `POST /v1/images/push`; the image by its digest
+pub async fn push(State(inner): Shared, server::Body(asked): server::Body<PushRequest>) -> Result<Response, ApiError> {
+    let content = Arc::clone(&inner.drivers.content);
+    let pushed = move |progress: Progress<'_>| {
+        let digest = content.push(&asked, progress).map_err(|error| Error::failed(error.message))?;
+        Ok(ImageProgress::Pushed { digest })
+    };
+    follow(&inner, pushed)
+}
+
+/// How an image leaves.
+#[derive(Deserialize)]
+pub struct Export {
+    name: String,
+    #[serde(default)]
+    format: ArchiveFormat,
+}
+
+/// `GET /v1/images/{digest}/export?name=&format=`
+pub async fn export(State(inner): Shared, Path(digest): Path<String>, Asked(asked): Asked<Export>) -> Result<Response, ApiError> {
+    let content = Arc::clone(&inner.drivers.content);
+    if content.size(&digest).is_none() {
+        return Err(ApiError(Error::not_found(format!("{digest} is not in the image store of server {}", inner.server))));
+    }
+    Ok(files::archive(&inner.scope, move |to| {
+        content.export(&digest, &asked.name, asked.format, to).map_err(std::io::Error::other)
+    }))
+}
+
 /// Does it on a thread, with progress; the last line is the record or the error.
-fn work<F>(inner: Arc<Inner>, name: String, make: F) -> Result<Response, ApiError>
+pub fn work<F>(inner: Arc<Inner>, name: String, make: F) -> Result<Response, ApiError>
 where
     F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage> + Send + 'static,
+{
+    let shared = Arc::clone(&inner);
+    let made = move |progress: Progress<'_>| {
+        make_one(&shared, name, make, progress).map(|record| ImageProgress::Done { image: Box::new(record) })
+    };
+    follow(&inner, made)
+}
+
+/// Does something with images on a thread, with progress; the last line is its end.
+fn follow<F>(inner: &Arc<Inner>, work: F) -> Result<Response, ApiError>
+where
+    F: FnOnce(Progress<'_>) -> Result<ImageProgress> + Send + 'static,
 {
     let busy = || Error::conflict("this server is busy with other images: try again when they are done");
     let turn = Arc::clone(&inner.image_works).try_acquire_owned().map_err(|_| busy())?;
@@ -62,12 +103,12 @@ where
     let scope = inner.scope.clone();
     scope.job(async move {
         let last = sender.clone();
-        let made = Scope::blocking(move || hold((turn, content), || make_one(&inner, name, make, &sender))).await;
-        let line = match made.unwrap_or_else(|crashed| Err(Error::failed(crashed))) {
-            Ok(record) => ImageProgress::Done { image: Box::new(record) },
-            Err(error) => ImageProgress::Failed { error },
+        let progress = move |line: ImageProgress| {
+            let _ = sender.try_send(line);
         };
-        let _ = last.send(line).await;
+        let done = Scope::blocking(move || hold((turn, content), || work(&progress))).await;
+        let line = done.unwrap_or_else(|crashed| Err(Error::failed(crashed)));
+        let _ = last.send(line.unwrap_or_else(|error| ImageProgress::Failed { error })).await;
     });
     Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|line| (line, receiver))
@@ -78,20 +119,19 @@ fn hold<T>(_held: (OwnedSemaphorePermit, OwnedRwLockReadGuard<()>), work: impl F
     work()
 }
 
-fn make_one<F>(inner: &Arc<Inner>, name: String, make: F, to: &mpsc::Sender<ImageProgress>) -> Result<ImageRecord>
+fn make_one<F>(inner: &Arc<Inner>, name: String, make: F, progress: Progress<'_>) -> Result<ImageRecord>
 where
     F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage>,
 {
-    let progress = |line: ImageProgress| {
-        let _ = to.try_send(line);
-    };
-    let image = make(inner.drivers.images.as_ref(), &progress).map_err(|error| Error::failed(error.message))?;
+    let image = make(inner.drivers.images.as_ref(), progress).map_err(|error| Error::failed(error.message))?;
     let record = ImageRecord {
         name,
         digest: image.digest.clone(),
         size: image.size,
         config: image.config.clone(),
         created: Timestamp(base::env::now_millis()),
+        index: image.index.clone(),
+        unusable: None,
     };
     inner.lock().images.insert(image.digest.clone(), Arc::new(image));
     inner.dirty.wake();
@@ -101,22 +141,48 @@ where
 
 /// `DELETE /v1/images/{digest}`: refused while an instance here needs it.
 pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<Json<()>, ApiError> {
-    let busy = || Error::conflict("images are on their way to this server: try again when they are here");
-    let alone = Arc::clone(&inner.content).try_write_owned().map_err(|_| busy())?;
+    let alone = alone(&inner)?;
     unused(&inner, &digest)?;
-    let (shared, gone) = (Arc::clone(&inner), digest.clone());
+    let drivers = inner.drivers.clone();
+    let gone = digest.clone();
+    let kept = Scope::blocking(move || {
+        let here = drivers.images.list()?.into_iter().map(|image| image.digest);
+        Ok::<_, driver::DriverError>(here.chain(drivers.content.held()).filter(|kept| *kept != gone).collect::<Vec<_>>())
+    });
+    let kept = kept.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
+    let freed = drop_others(&inner, kept, alone).await?;
+    tracing::info!(digest, freed, "image removed");
+    Ok(Json(()))
+}
+
+/// `POST /v1/images/prune`: of all images, only these stay, and those that instances here need. Gives the bytes that went.
+pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Vec<String>>) -> Result<Json<u64>, ApiError> {
+    let alone = alone(&inner)?;
+    if let Some(told) = inner.lock().told.as_ref() {
+        keep.extend(told.templates.values().flat_map(|template| crate::resolve::digests(template)));
+    }
+    let freed = drop_others(&inner, keep, alone).await?;
+    Ok(Json(freed))
+}
+
+/// The right to remove content: nothing is on its way.
+fn alone(inner: &Inner) -> Result<OwnedRwLockWriteGuard<()>> {
+    let busy = || Error::conflict("images are on their way to this server: try again when they are here");
+    Arc::clone(&inner.content).try_write_owned().map_err(|_| busy())
+}
+
+async fn drop_others(inner: &Arc<Inner>, kept: Vec<String>, alone: OwnedRwLockWriteGuard<()>) -> Result<u64> {
+    let shared = Arc::clone(inner);
     let freed = Scope::blocking(move || {
         let _alone = alone;
-        let kept: Vec<String> =
-            shared.drivers.images.list()?.into_iter().map(|image| image.digest).filter(|kept| *kept != gone).collect();
         let freed = shared.drivers.images.prune(&kept)?;
-        shared.lock().images.remove(&gone);
+        let left = shared.drivers.images.list()?;
+        shared.lock().images.retain(|digest, _| left.iter().any(|image| image.digest == *digest));
         Ok::<_, driver::DriverError>(freed)
     });
     let freed = freed.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
     inner.dirty.wake();
-    tracing::info!(digest, freed, "image removed");
-    Ok(Json(()))
+    Ok(freed)
 }
 
 fn unused(inner: &Inner, digest: &str) -> Result<()> {

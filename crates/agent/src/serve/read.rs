@@ -10,12 +10,10 @@ use api::{
 };
 use axum::{
     Json,
-    body::Body,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use base::supervise::Scope;
-use http::header;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use wire::server::{ApiError, ndjson};
@@ -103,16 +101,4 @@ fn usage(inner: &Inner, id: InstanceId) -> Option<InstanceStats> {
         (stats.received.0, stats.sent.0) = (received, sent);
     }
     Some(stats)
-}
-
-/// `GET /v1/blobs/{digest}`
-pub async fn blob(State(inner): Shared, Path(digest): Path<String>) -> Result<Response, ApiError> {
-    let images = Arc::clone(&inner.drivers.images);
-    let wanted = digest.clone();
-    let opened =
-        Scope::blocking(move || images.blob(&wanted).map(|file| (file.metadata().map_or(0, |meta| meta.len()), file))).await;
-    let (length, file) = opened.map_err(Error::failed)?.map_err(|error| Error::not_found(format!("{digest}: {error}")))?;
-    let stream = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 * 1024);
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, length.to_string())];
-    Ok((headers, Body::from_stream(stream)).into_response())
 }

@@ -7,11 +7,11 @@ use crate::testing::{
 };
 use api::{
     Kind,
-    image::{ImageProgress, ImageRecord},
+    image::{ConfigChange, ImageProgress, ImageRecord},
     quantity::Timestamp,
     report::{InstanceStats, Phase},
     stream::{AttachRequest, ExecRequest, FrameKind, LogLine, OPENED_INPUT, OPENED_TERMINAL},
-    view::PullRequest,
+    view::{CommitOrder, PullRequest},
 };
 use driver::runtime::{Console, Inspect as _, LogPosition};
 use http::Method;
@@ -382,7 +382,7 @@ async fn images_come_are_reported_and_go_unless_they_are_needed() {
     let image = record(&lines);
     assert_eq!(image.name, "web:latest");
     assert!(api.agent.engine.report().images.contains(&image.digest));
-    let pull = PullRequest { image: "127.0.0.1:5000/db:1".to_owned(), server: None, insecure: false };
+    let pull = PullRequest { image: "127.0.0.1:5000/db:1".to_owned(), server: None, insecure: false, login: None };
     let body = serde_json::to_vec(&pull).unwrap();
     let pulled = api.client.lines::<ImageProgress>(Method::POST, "/v1/images/pull", Some(body.into()), &[]).await.unwrap();
     assert_eq!(record(&all(pulled).await).name, "127.0.0.1:5000/db:1");
@@ -406,4 +406,82 @@ async fn an_import_that_fails_says_so_in_its_last_line_and_a_bad_name_at_once() 
     );
     let error = api.client.upload::<ImageProgress>(Method::POST, "/v1/images/import?name=-", nothing).await.err().unwrap();
     assert_eq!(error.kind, Kind::Usage);
+}
+
+impl Api {
+    async fn commit(&self, pause: bool) -> Vec<ImageProgress> {
+        let labels = [("made".to_owned(), "here".to_owned())].into();
+        let order = CommitOrder { container: None, pause, change: ConfigChange { labels, ..ConfigChange::default() } };
+        let body = serde_json::to_vec(&order).unwrap();
+        let headers = [("content-type", "application/json".to_owned())];
+        all(self.client.lines(Method::POST, &self.one("commit"), Some(body.into()), &headers).await.unwrap()).await
+    }
+
+    fn froze(&self) -> Vec<String> {
+        self.bed
+            .runtime
+            .faults
+            .calls()
+            .into_iter()
+            .filter(|call| call.starts_with("freeze") || call.starts_with("stop"))
+            .collect()
+    }
+
+    fn changed(&self) {
+        std::fs::create_dir_all(self.bed.directory.path().join(format!("pods/{ONE}/upper/etc"))).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_commit_holds_the_pod_still_while_it_is_read_and_no_longer() {
+    let api = Api::new().await;
+    api.changed();
+    let lines = api.commit(true).await;
+    let image = record(&lines);
+    assert_eq!(image.config.labels["made"], "here");
+    assert!(image.digest != testing::DIGEST && api.agent.engine.report().images.contains(&image.digest));
+    assert_eq!(api.froze(), [format!("freeze {ONE} true"), format!("freeze {ONE} false")]);
+    assert_eq!(api.agent.instance(ONE).unwrap().phase, Phase::Running);
+    api.commit(false).await;
+    assert_eq!(api.froze().len(), 2, "not held still when that is not wanted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_read_counts_as_running_and_is_not_stopped_before_the_end() {
+    let api = Api::new().await;
+    api.bed.images.faults.delay("commit", Duration::from_millis(400));
+    let reading = async {
+        api.commit(true).await;
+        api.bed.images.faults.heal();
+    };
+    let meanwhile = async {
+        while api.bed.images.faults.count("commit") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(api.agent.instance(ONE).unwrap().phase, Phase::Running);
+        api.agent.tell(2, |told| told.pods.values_mut().for_each(|pod| pod.power = api::spec::Power::Off)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(api.froze(), [format!("freeze {ONE} true")]);
+    };
+    tokio::join!(reading, meanwhile);
+    api.agent.phase(ONE, Phase::Exited).await;
+    assert!(api.froze().last().unwrap().starts_with("stop"), "{:?}", api.froze());
+}
+
+#[tokio::test]
+async fn after_a_commit_that_fails_the_pod_goes_on() {
+    let api = Api::new().await;
+    api.bed.images.faults.fail("commit", 1, driver::DriverError::fatal("no space left"));
+    let lines = api.commit(true).await;
+    assert!(matches!(lines.last(), Some(ImageProgress::Failed { error }) if error.message == "no space left"), "{lines:?}");
+    api.agent.phase(ONE, Phase::Running).await;
+    assert_eq!(api.froze().last().unwrap(), &format!("freeze {ONE} false"));
+    // One that cannot be held still is not read.
+    api.bed.runtime.faults.fail("freeze", 1, driver::DriverError::retryable("the freezer is stuck"));
+    let lines = api.commit(true).await;
+    assert!(
+        matches!(lines.last(), Some(ImageProgress::Failed { error }) if error.message == "the freezer is stuck"),
+        "{lines:?}"
+    );
+    assert_eq!(api.bed.images.faults.count("commit"), 1);
 }

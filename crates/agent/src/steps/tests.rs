@@ -84,6 +84,19 @@ fn what_runs_is_linked_anew_but_never_pulled_or_started_for() {
 }
 
 #[test]
+fn other_limits_are_put_in_force_as_it_runs_and_not_while_it_does_not() {
+    let held = |run| {
+        case(|c| {
+            c.run = run;
+            c.record.limits = Some(vec![api::spec::Limits { pids: Some(7), ..Default::default() }]);
+        })
+    };
+    assert_eq!(held(Some(PodState::Running)), (Step::Limit, Phase::Running));
+    assert_eq!(held(Some(PodState::Frozen)), (Step::Limit, Phase::Frozen));
+    assert_eq!(held(None), (Step::Run, Phase::Starting));
+}
+
+#[test]
 fn restart_policies_and_exit_codes() {
     let again = (Step::Wait(Duration::from_secs(1)), Phase::BackOff);
     let stays = (Step::Rest, Phase::Exited);
@@ -322,6 +335,7 @@ impl Model {
             Step::Freeze(frozen) => self.run = Some(if *frozen { PodState::Frozen } else { PodState::Running }),
             Step::Halt => (self.record.halted, self.record.failed) = (true, None),
             Step::Look => self.drain = Some(Drain { elapsed: DRAIN_MIN, quiet: DRAIN_QUIET, looked: Duration::ZERO }),
+            Step::Limit => self.record.limits = Some(self.template.containers.iter().map(|c| c.limits.clone()).collect()),
             Step::Remove => (self.run, self.record.asked) = (None, None),
             Step::Unlink => self.link = Link::Absent,
             Step::Rest | Step::Forget | Step::Wait(_) | Step::Fail(_) => {}

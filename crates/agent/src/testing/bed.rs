@@ -85,6 +85,7 @@ impl Bed {
             inspect: self.inspect.clone(),
             network: self.network.clone(),
             images: self.images.clone(),
+            content: self.images.clone(),
             names: Arc::new(move |told| names.lock().unwrap().push(Arc::clone(&told.names))),
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     command::{
         foreground::{self, ConsoleArgs},
         image,
+        system::SystemArgs,
     },
     output,
     ports::{MountArg, PairArg, PortArg},
@@ -80,7 +81,7 @@ pub struct TemplateArgs {
     /// What happens when its program ends
     #[arg(long, value_enum)]
     pub restart: Option<RestartArg>,
-    /// app or system; what the image is when absent
+    /// app or system; when absent what the image is, and app when a command is given
     #[arg(long = "type", value_enum)]
     pub kind: Option<KindArg>,
     /// Label it
@@ -95,6 +96,8 @@ pub struct TemplateArgs {
     /// Network to attach to
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
+    #[command(flatten)]
+    pub system: SystemArgs,
 }
 
 /// Restart policies.
@@ -140,6 +143,7 @@ impl TemplateArgs {
             terminal: false,
             stdin: false,
             foreground: None,
+            system: self.system.rules(),
         };
         Ok(PodTemplate {
             containers: vec![container],
@@ -260,7 +264,7 @@ pub struct CreateArgs {
 }
 
 /// `[server:]name`, with `--server` as the other way to say the same.
-fn place(name: &str, asked: Option<Name>) -> Result<(Option<Name>, Name)> {
+pub fn place(name: &str, asked: Option<Name>) -> Result<(Option<Name>, Name)> {
     let (server, name) = match name.split_once(':') {
         Some((server, name)) => (Some(Name::parse("server", server)?), name),
         None => (None, name),
@@ -301,13 +305,17 @@ fn spec(name: Name, template: PodTemplate, power: Power) -> ContainerSpec {
     }
 }
 
-/// Makes it; an image that is not in the cluster is pulled first, as users of docker expect.
+/// Makes it; an image that is not in the cluster is pulled, or made from packages, first.
 async fn make(client: &Client, request: ContainerRequest) -> Result<Changed> {
     let first = client.send(Method::POST, path::CONTAINERS, &request).await;
     let image = request.spec.template.containers.first().map(|c| c.image.name.clone()).unwrap_or_default();
     match first {
         Err(error) if error.kind == Kind::NotFound && error.message.starts_with("no image") => {
-            image::pull_or(client, &image, error).await?;
+            if request.dry_run && image::is_base_system(&image) {
+                let summary = vec![format!("make image {image} from packages"), format!("make container {}", request.spec.name)];
+                return Ok(Changed { revision: 0, unchanged: false, summary });
+            }
+            image::obtain(client, (&image, request.spec.server.as_ref()), error).await?;
             client.send(Method::POST, path::CONTAINERS, &request).await
         }
         other => other,
@@ -384,7 +392,8 @@ fn started(view: &ContainerView) -> Standing {
     }
 }
 
-async fn announce(client: &Client, view: &ContainerView) {
+/// Says where it runs.
+pub async fn announce(client: &Client, view: &ContainerView) {
     let (Some(server), Some(address)) = (&view.server, view.address) else { return };
     if let Some(code) = view.exit_code.filter(|_| view.pid.is_none()) {
         return say::done(&format!("{} ran on {server} at {address} and ended with exit code {code}", view.name));

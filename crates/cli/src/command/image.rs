@@ -1,4 +1,4 @@
-//! Images: listed, pulled, imported, made from packages, deleted.
+//! Images: listed, pulled, pushed, taken in, written out, made from packages, deleted.
 
 use crate::{
     args::TryArgs,
@@ -10,11 +10,12 @@ use api::{
     Error, Name, Result, Timestamp,
     image::{ImageProgress, ImageRecord},
     path,
-    view::{BootstrapRequest, PullRequest},
+    view::{BootstrapRequest, Login, Pruned, PullRequest, PushRequest},
 };
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::client::{Client, Lines};
 
 #[derive(Subcommand)]
@@ -22,12 +23,25 @@ pub enum ImageCommand {
     /// List images
     ///
     /// Example: roost image list
-    List(ListArgs),
+    List(ImagesArgs),
     Show(ShowArgs),
     Pull(PullArgs),
+    Push(PushArgs),
     Import(ImportArgs),
+    Export(ExportArgs),
     Bootstrap(BootstrapArgs),
     Delete(DeleteArgs),
+    Prune(PruneArgs),
+}
+
+/// Flags of the list.
+#[derive(Args)]
+pub struct ImagesArgs {
+    /// Snapshots as well, and what clones and jobs of containers were made of
+    #[arg(short, long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 /// Show an image
@@ -52,9 +66,71 @@ pub struct PullArgs {
     /// Server that pulls it; the others fetch it from there when they need it
     #[arg(long)]
     pub server: Option<Name>,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
+    pub change: TryArgs,
+}
+
+/// How to speak with a registry.
+#[derive(Args)]
+pub struct RegistryArgs {
     /// The registry speaks plain HTTP
     #[arg(long)]
     pub insecure: bool,
+    /// User at the registry; the password is read from standard input
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// Push an image to a registry
+///
+/// Example: roost image push web 127.0.0.1:5000/team/web:1.2
+#[derive(Args)]
+pub struct PushArgs {
+    /// Its name in the cluster
+    pub image: String,
+    /// Where it goes: registry/name:tag
+    pub to: String,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
+    pub change: TryArgs,
+}
+
+/// Write an image as an archive that image import, skopeo and docker load take in
+///
+/// Example: roost image export web web.tar
+#[derive(Args)]
+pub struct ExportArgs {
+    /// Its name
+    pub image: String,
+    /// The file, which must not be there; - for standard output
+    pub file: PathBuf,
+    /// oci (an image layout) or docker-archive
+    #[arg(long, value_enum, default_value_t = Archive::Oci)]
+    pub format: Archive,
+}
+
+/// Forms of archives.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Archive {
+    /// An OCI image layout
+    Oci,
+    /// As docker save writes it
+    DockerArchive,
+}
+
+/// Remove content that nothing needs from every server
+///
+/// What containers and jobs are made from, and could be rolled back to, always stays.
+///
+/// Example: roost image prune --all
+#[derive(Args)]
+pub struct PruneArgs {
+    /// Also names of images that nothing is made from
+    #[arg(short, long)]
+    pub all: bool,
     #[command(flatten)]
     pub change: TryArgs,
 }
@@ -94,7 +170,7 @@ pub struct BootstrapArgs {
     /// Server to make it on
     #[arg(long)]
     pub server: Option<Name>,
-    /// Program that containers of it run; a system image when absent and an init is among the packages
+    /// Program that containers of it run; a whole system with systemd, or the init among the packages, when absent
     #[arg(last = true)]
     pub command: Vec<String>,
     #[command(flatten)]
@@ -117,6 +193,13 @@ fn short(image: &ImageRecord) -> String {
     image.digest.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
+fn kind(image: &ImageRecord) -> String {
+    match image.unusable {
+        Some(_) => "other".to_owned(),
+        None => format!("{:?}", image.config.kind).to_lowercase(),
+    }
+}
+
 fn age(image: &ImageRecord) -> String {
     Timestamp(base::env::now_millis()).since(image.created).to_string()
 }
@@ -124,9 +207,10 @@ fn age(image: &ImageRecord) -> String {
 const COLUMNS: &[Column<ImageRecord>] = &[
     column("NAME", |image| image.name.clone()),
     column("DIGEST", short),
-    column("KIND", |image| format!("{:?}", image.config.kind).to_lowercase()),
+    column("KIND", kind),
     column("SIZE", |image| image.size.to_string()),
     column("AGE", age),
+    wide("INDEX", |image| image.index.clone().unwrap_or_default()),
     wide("ARCH", |image| image.config.architecture.clone()),
     wide("COMMAND", |image| [image.config.entrypoint.as_slice(), &image.config.command].concat().join(" ")),
 ];
@@ -134,7 +218,11 @@ const COLUMNS: &[Column<ImageRecord>] = &[
 /// Runs an image command.
 pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
     match command {
-        ImageCommand::List(args) => output::list(client.get::<Vec<ImageRecord>>(path::IMAGES).await?, COLUMNS, &args)?,
+        ImageCommand::List(args) => {
+            let mut images: Vec<ImageRecord> = client.get(path::IMAGES).await?;
+            images.retain(|image| args.all || !image.is_ours());
+            output::list(images, COLUMNS, &args.list)?
+        }
         ImageCommand::Show(args) => {
             let image: ImageRecord = client.get(&format!("{}/{}", path::IMAGES, path::segment(&args.name))).await?;
             output::one(image, &[], args.output)?
@@ -143,8 +231,13 @@ pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
             return super::would(&format!("pull image {}", api::image::normalise(&args.image)?));
         }
         ImageCommand::Pull(args) => {
-            pull(client, &PullRequest { image: args.image, server: args.server, insecure: args.insecure }).await?
+            let login = login(args.registry.user).await?;
+            let (image, server, insecure) = (args.image, args.server, args.registry.insecure);
+            pull(client, &PullRequest { image, server, insecure, login }).await?
         }
+        ImageCommand::Push(args) => return push(client, args).await,
+        ImageCommand::Export(args) => return export(client, args).await,
+        ImageCommand::Prune(args) => return prune(client, args).await,
         ImageCommand::Import(args) => return import(client, args).await,
         ImageCommand::Bootstrap(args) => return bootstrap(client, args).await,
         ImageCommand::Delete(args) => return delete(client, args).await,
@@ -152,13 +245,103 @@ pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
     Ok(0)
 }
 
-/// Pulls what a command needed and did not find; the first error, with why, when that fails too.
-pub async fn pull_or(client: &Client, image: &str, missing: Error) -> Result<()> {
-    let request = PullRequest { image: image.to_owned(), server: None, insecure: false };
+/// Gets what a command needed and did not find: `debian/<release>` and `ubuntu/<release>` are made from packages, all else is
+/// pulled. The first error, with why, when that fails too.
+pub async fn obtain(client: &Client, (image, server): (&str, Option<&Name>), missing: Error) -> Result<()> {
+    if let Some(request) = base_system(image) {
+        say::note(&format!("image {image} is not there yet: making it from packages"));
+        return make(client, &BootstrapRequest { server: server.cloned(), ..request }).await;
+    }
+    let request = PullRequest { image: image.to_owned(), server: None, insecure: false, login: None };
     match pull(client, &request).await {
         Ok(()) => Ok(()),
         Err(why) => Err(Error { details: vec![format!("and it cannot be pulled: {}", why.message)], ..missing }),
     }
+}
+
+/// Whether a name means a base system that can be made from packages.
+pub fn is_base_system(image: &str) -> bool {
+    base_system(image).is_some()
+}
+
+/// The base system a name means.
+fn base_system(image: &str) -> Option<BootstrapRequest> {
+    let (distribution, release) = image.strip_suffix(":latest").unwrap_or(image).split_once('/')?;
+    let known = matches!(distribution, "debian" | "ubuntu") && release.bytes().all(|b| b.is_ascii_lowercase());
+    known.then(|| BootstrapRequest {
+        distribution: distribution.to_owned(),
+        release: release.to_owned(),
+        include: Vec::new(),
+        name: None,
+        command: Vec::new(),
+        server: None,
+    })
+}
+
+/// The login for a user whose password comes on standard input, up to the end of its line.
+async fn login(user: Option<String>) -> Result<Option<Login>> {
+    /// Longest password that is read.
+    const PASSWORD_MAX: u64 = 64 << 10;
+    let Some(user) = user else { return Ok(None) };
+    let mut text = String::new();
+    let read = tokio::io::stdin().take(PASSWORD_MAX).read_to_string(&mut text).await;
+    read.map_err(|error| Error::usage(format!("the password cannot be read from standard input: {error}")))?;
+    match text.lines().next().filter(|line| !line.is_empty()) {
+        Some(password) => Ok(Some(Login { user, password: password.to_owned() })),
+        None => Err(Error::usage(format!("the password of {user} is expected on standard input"))),
+    }
+}
+
+async fn push(client: &Client, args: PushArgs) -> Result<u8> {
+    if args.change.dry_run {
+        return super::would(&format!("push image {} to {}", api::image::normalise(&args.image)?, args.to));
+    }
+    let request = PushRequest {
+        image: args.image.clone(),
+        to: args.to.clone(),
+        insecure: args.registry.insecure,
+        login: login(args.registry.user).await?,
+    };
+    let body = serde_json::to_vec(&request).map_err(|error| Error::failed(error.to_string()))?;
+    let headers = [("content-type", "application/json".to_owned())];
+    let lines = client.lines(Method::POST, &format!("{}/push", path::IMAGES), Some(body.into()), &headers).await?;
+    follow(lines, &args.to).await.map(|()| 0)
+}
+
+async fn export(client: &Client, args: ExportArgs) -> Result<u8> {
+    let format = if args.format == Archive::Oci { "oci" } else { "docker-archive" };
+    let target = format!("{}/{}/export?format={format}", path::IMAGES, path::segment(&args.image));
+    let mut archive = Box::pin(client.download(&target).await?);
+    let broken = |error: std::io::Error| Error::failed(format!("image {} cannot be written: {error}", args.image));
+    if args.file.as_os_str() == "-" {
+        let mut out = tokio::io::stdout();
+        tokio::io::copy(&mut archive, &mut out).await.map_err(broken)?;
+        return out.flush().await.map_err(broken).map(|()| 0);
+    }
+    let opened = tokio::fs::File::create_new(&args.file).await;
+    let mut file = opened.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::conflict(format!("{} is there already", args.file.display())),
+        _ => Error::failed(format!("cannot write {}: {error}", args.file.display())),
+    })?;
+    let written = tokio::io::copy(&mut archive, &mut file).await;
+    match written.and(file.flush().await) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            // Half an archive is worse than none.
+            let _ = tokio::fs::remove_file(&args.file).await;
+            Err(broken(error))
+        }
+    }
+}
+
+async fn prune(client: &Client, args: PruneArgs) -> Result<u8> {
+    let (all, dry_run) = (args.all, args.change.dry_run);
+    let pruned: Pruned = client.send(Method::POST, &format!("{}/prune?all={all}&dry_run={dry_run}", path::IMAGES), &()).await?;
+    if dry_run {
+        return super::would(&format!("remove {} names, and content that nothing needs", pruned.names));
+    }
+    say::done(&format!("{} names gone, {} freed", pruned.names, pruned.freed));
+    Ok(0)
 }
 
 async fn pull(client: &Client, request: &PullRequest) -> Result<()> {
@@ -201,14 +384,48 @@ async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<u8> {
         command: args.command,
         server: args.server,
     };
-    let body = serde_json::to_vec(&request).map_err(|error| Error::failed(error.to_string()))?;
+    make(client, &request).await.map(|()| 0)
+}
+
+/// Has a base system made, and shows how it goes.
+async fn make(client: &Client, request: &BootstrapRequest) -> Result<()> {
+    let name = request.name.clone().unwrap_or_else(|| format!("{}/{}", request.distribution, request.release));
+    let body = serde_json::to_vec(request).map_err(|error| Error::failed(error.to_string()))?;
     let headers = [("content-type", "application/json".to_owned())];
     let lines = client.lines(Method::POST, &format!("{}/bootstrap", path::IMAGES), Some(body.into()), &headers).await?;
-    follow(lines, &name).await.map(|()| 0)
+    follow(lines, &name).await
+}
+
+/// How it ended well.
+enum End {
+    Here(Box<ImageRecord>),
+    /// It is in another registry, under this digest.
+    Pushed(String),
+}
+
+/// Shows progress until the image is there or failed, and says so.
+async fn follow(lines: Lines<ImageProgress>, name: &str) -> Result<()> {
+    match end(lines, name).await? {
+        (End::Here(image), took) => announce(&image, took),
+        (End::Pushed(digest), took) => say::done(&format!("{name} {digest} in {:.1} s", took.as_secs_f32())),
+    }
+    Ok(())
+}
+
+/// Says that an image is there.
+pub fn announce(image: &ImageRecord, took: Duration) {
+    say::done(&format!("{}@sha256:{}…   {} in {:.1} s", image.name, short(image), image.size, took.as_secs_f32()));
 }
 
 /// Shows progress until the image is there or failed.
-async fn follow(mut lines: Lines<ImageProgress>, name: &str) -> Result<()> {
+pub async fn arrival(lines: Lines<ImageProgress>, name: &str) -> Result<(ImageRecord, Duration)> {
+    match end(lines, name).await? {
+        (End::Here(image), took) => Ok((*image, took)),
+        (End::Pushed(_), _) => Err(Error::failed(format!("{name} went elsewhere"))),
+    }
+}
+
+async fn end(mut lines: Lines<ImageProgress>, name: &str) -> Result<(End, Duration)> {
     let line = Line::new(name);
     while let Some(progress) = lines.next().await {
         match progress? {
@@ -218,11 +435,8 @@ async fn follow(mut lines: Lines<ImageProgress>, name: &str) -> Result<()> {
                 line.end();
                 return Err(error);
             }
-            ImageProgress::Done { image } => {
-                let took = line.end();
-                say::done(&format!("{}@sha256:{}…   {} in {:.1} s", image.name, short(&image), image.size, took.as_secs_f32()));
-                return Ok(());
-            }
+            ImageProgress::Pushed { digest } => return Ok((End::Pushed(digest), line.end())),
+            ImageProgress::Done { image } => return Ok((End::Here(image), line.end())),
         }
     }
     Err(Error::unreachable("the connection broke off before the image was there"))
@@ -235,4 +449,19 @@ async fn delete(client: &Client, args: DeleteArgs) -> Result<u8> {
         code = code.max(super::change(client, (Method::DELETE, &path), &(), args.change.dry_run).await?);
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_distributions_and_releases_are_base_systems() {
+        let made = |name: &str| base_system(name).map(|r| format!("{} {}", r.distribution, r.release));
+        assert_eq!(made("debian/bookworm").as_deref(), Some("debian bookworm"));
+        assert_eq!(made("ubuntu/noble:latest").as_deref(), Some("ubuntu noble"));
+        for other in ["debian", "debian:12", "debian/bookworm:1", "fedora/40", "127.0.0.1:5000/debian/bookworm"] {
+            assert_eq!(made(other), None, "{other}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub enum JobCommand {
     Delete(DeleteArgs),
 }
 
-/// Run so many instances of a container or image, wherever they fit
+/// Run so many instances of a container as it stands, or of an image, wherever they fit
 ///
 /// Example: roost addjob web 6 -r 2
 #[derive(Args)]
@@ -126,7 +126,7 @@ pub struct ScaleArgs {
 pub struct UpgradeArgs {
     /// Its name
     pub name: Name,
-    /// New image; the present one looked at afresh when absent
+    /// New image; when absent the present one is looked at afresh, and a container the job was made of is read again
     #[arg(long)]
     pub image: Option<String>,
     /// Wait so long between two batches
@@ -248,7 +248,9 @@ async fn add(client: &Client, args: AddArgs) -> Result<u8> {
         update,
         dry_run,
     };
-    let changed = make(client, &request).await?;
+    // Its base may have to be read first.
+    let patient = client.clone().within(args.change.timeout.duration());
+    let changed = make(&patient, &request).await?;
     if dry_run {
         return super::dry(&changed);
     }
@@ -279,7 +281,7 @@ fn job_template(args: &AddArgs) -> Result<api::spec::PodTemplate> {
 async fn make(client: &Client, request: &JobRequest) -> Result<Changed> {
     match client.send(Method::POST, path::JOBS, request).await {
         Err(error) if error.kind == Kind::NotFound && error.message.starts_with("no container and no image") => {
-            image::pull_or(client, &request.base, error).await?;
+            image::obtain(client, (&request.base, None), error).await?;
             client.send(Method::POST, path::JOBS, request).await
         }
         other => other,
@@ -387,10 +389,12 @@ async fn upgrade(client: &Client, args: UpgradeArgs) -> Result<u8> {
         dry_run: args.change.dry_run,
     };
     let target = format!("{}/upgrade", one(&args.name));
-    let send = || client.send::<_, Changed>(Method::POST, &target, &request);
+    // Its base may have to be read first.
+    let patient = client.clone().within(args.change.timeout.duration());
+    let send = || patient.send::<_, Changed>(Method::POST, &target, &request);
     let changed = match (send().await, &args.image) {
         (Err(error), Some(image)) if error.kind == Kind::NotFound && error.message.starts_with("no image") => {
-            image::pull_or(client, image, error).await?;
+            image::obtain(client, (image, None), error).await?;
             send().await?
         }
         (other, _) => other?,

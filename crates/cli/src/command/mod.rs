@@ -1,5 +1,6 @@
 //! The commands: one file for each noun or family of verbs.
 
+pub mod commit;
 pub mod container;
 pub mod events;
 pub mod files;
@@ -8,9 +9,11 @@ pub mod image;
 pub mod job;
 pub mod list;
 pub mod publish;
+pub mod registry;
 pub mod server;
 pub mod stats;
 pub mod stream;
+pub mod system;
 pub mod token;
 
 use crate::{
@@ -43,7 +46,11 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Unfreeze(args) => return container::power(client, args, container::Verb::Unfreeze).await,
         Command::Kill(args) => return container::kill(client, args).await,
         Command::Rm(args) => return container::remove(client, args).await,
+        Command::Commit(args) => return commit::commit(client, args).await,
+        Command::Clone(args) => return commit::clone(client, args).await,
+        Command::Snapshot(args) => return commit::snapshot(client, args).await,
         Command::Rename(args) => return container::rename(client, args).await,
+        Command::Set(args) => return system::set(client, args).await,
         Command::Attach(args) => return stream::attach(client, args).await,
         Command::Logs(args) => stream::logs(client, args).await,
         Command::Cp(args) => return files::cp(client, args).await,
@@ -53,6 +60,7 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Unpublish(args) => return publish::unpublish(client, args).await,
         Command::Image(args) => return image::run(client, args).await,
         Command::Server(args) => return server::run(client, args).await,
+        Command::Registry(args) => return registry::run(client, args).await,
         Command::Token(args) => return token::run(client, args).await,
         Command::Events(args) => events::events(client, args).await,
         Command::Why(args) => events::why(client, args).await,

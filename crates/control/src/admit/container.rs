@@ -1,7 +1,7 @@
 //! Admission of lone containers.
 
 use super::{image, place};
-use api::{Error, Name, Result, Snapshot, Timestamp, server::Liveness, spec::ContainerSpec, validate};
+use api::{Error, Name, Result, Snapshot, Timestamp, server::Liveness, spec::ContainerSpec, validate, view::LimitsRequest};
 use std::sync::Arc;
 
 /// Checks a new container and fills in what was left open.
@@ -24,6 +24,26 @@ pub fn create(snapshot: &Snapshot, mut spec: ContainerSpec, now: Timestamp) -> R
     trial.containers.insert(spec.name.clone(), Arc::new(spec.clone()));
     place(&trial, &spec.name, now)?;
     Ok(spec)
+}
+
+/// The container with other limits. Where it is there must be room for them.
+pub fn limits(snapshot: &Snapshot, spec: &ContainerSpec, asked: &LimitsRequest, now: Timestamp) -> Result<ContainerSpec> {
+    let mut template = spec.template.as_ref().clone();
+    if let Some(first) = template.containers.first_mut() {
+        first.limits = asked.applied_to(&first.limits);
+    }
+    validate::check(validate::pod(&template))?;
+    let fresh = ContainerSpec { template: Arc::new(template), ..spec.clone() };
+    // As if it were placed anew with them, where it is.
+    let mut trial = snapshot.clone();
+    let placement = trial.container_plans.remove(&spec.name).and_then(|plan| plan.placement.clone());
+    if let Some(placement) = placement {
+        let there =
+            ContainerSpec { server: Some(placement.server), address: Some(placement.address), created: now, ..fresh.clone() };
+        trial.containers.insert(spec.name.clone(), Arc::new(there));
+        place(&trial, &spec.name, now)?;
+    }
+    Ok(fresh)
 }
 
 /// No container or job has this name, and none that is going away still holds it.

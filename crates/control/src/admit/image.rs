@@ -3,7 +3,7 @@
 use api::{
     Error, Result, Snapshot,
     image::{ImageRecord, normalise},
-    spec::PodTemplate,
+    spec::{ContainerKind, PodTemplate},
 };
 
 /// The record a typed name means: a name with tag, or a digest of one that is known.
@@ -31,6 +31,33 @@ fn nearest(snapshot: &Snapshot, name: &str) -> Option<String> {
     snapshot.images.keys().find(close).cloned()
 }
 
+/// A container, or a job in its present or an earlier revision, that needs the image's content and has no other name for it.
+pub fn user(snapshot: &Snapshot, record: &ImageRecord) -> Option<String> {
+    if snapshot.images.values().any(|other| other.digest == record.digest && other.name != record.name) {
+        return None;
+    }
+    needed_by(snapshot, &record.digest)
+}
+
+/// A container or job that needs content, whatever name leads to it.
+pub fn needed_by(snapshot: &Snapshot, digest: &str) -> Option<String> {
+    let uses = |template: &PodTemplate| template.containers.iter().any(|c| c.image.digest.as_deref() == Some(digest));
+    let lone = snapshot.containers.values().find(|spec| uses(&spec.template)).map(|spec| format!("container {}", spec.name));
+    lone.or_else(|| {
+        let job = snapshot.jobs.values().find(|job| uses(&job.template) || job.history.iter().any(|old| uses(&old.template)));
+        job.map(|job| format!("job {}", job.name))
+    })
+}
+
+/// What a container is: a system when that was asked for, or when its image holds one and nothing else is to be run of it.
+const fn kind(asked: ContainerKind, image: ContainerKind, program: bool) -> ContainerKind {
+    match (asked, image) {
+        (ContainerKind::System, _) => ContainerKind::System,
+        (ContainerKind::App, ContainerKind::System) if !program => ContainerKind::System,
+        (ContainerKind::App, _) => ContainerKind::App,
+    }
+}
+
 /// Resolves every image of a template to its digest and kind.
 pub fn resolve(snapshot: &Snapshot, template: &mut PodTemplate) -> Result<()> {
     for container in &mut template.containers {
@@ -42,11 +69,15 @@ pub fn resolve(snapshot: &Snapshot, template: &mut PodTemplate) -> Result<()> {
             Some(record) => record,
             None => find(snapshot, &container.image.name)?,
         };
+        if let Some(why) = &record.unusable {
+            return Err(Error::usage(format!("image {} cannot be run: {why}", record.name)));
+        }
         container.image.digest = Some(record.digest.clone());
-        container.kind = record.config.kind;
         let has_program = !record.config.entrypoint.is_empty() || !record.config.command.is_empty();
         let asks_program = container.entrypoint.is_some() || container.command.as_ref().is_some_and(|c| !c.is_empty());
-        if container.kind == api::spec::ContainerKind::App && !has_program && !asks_program {
+        container.kind = kind(container.kind, record.config.kind, asks_program);
+        api::validate::check(container.system.complaints(container.kind))?;
+        if container.kind == ContainerKind::App && !has_program && !asks_program {
             let image = &container.image.name;
             return Err(Error::usage(format!("image {image} names no program to run: give a command behind it")));
         }

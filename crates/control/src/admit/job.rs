@@ -1,10 +1,11 @@
 //! Admission of jobs: made, scaled, upgraded, rolled back.
 
 use super::{container, image, place};
+use crate::commits;
 use api::{
-    Error, Name, Result, Snapshot, Timestamp,
-    image::normalise,
-    spec::{JobRevision, JobSpec, PodTemplate},
+    Error, Name, Result, Snapshot, Target, Timestamp,
+    image::{ImageRecord, normalise},
+    spec::{ContainerSpec, JobRevision, JobSpec, PodTemplate},
     validate,
     view::{JobRequest, ScaleRequest, UpgradeRequest},
 };
@@ -62,6 +63,25 @@ fn base(snapshot: &Snapshot, request: &JobRequest) -> Result<(PodTemplate, Resul
     }
     image::resolve(snapshot, &mut template).map_err(|error| unknown_base(error, &request.base))?;
     Ok((template, job_name(&request.base)))
+}
+
+/// The container a job's base means, when an image can be made of it: a pod of one.
+pub fn container(snapshot: &Snapshot, base: &str) -> Option<Target> {
+    let (name, spec) = snapshot.containers.iter().find(|(name, _)| name.as_str() == base)?;
+    let one = spec.template.containers.len() == 1;
+    one.then(|| Target { server: None, name: name.clone(), slot: None })
+}
+
+/// The cluster as if the base were made of this image, which is the base as it stands.
+pub fn committed(snapshot: &Snapshot, base: &str, image: &ImageRecord) -> Snapshot {
+    let mut seen = snapshot.clone();
+    seen.images.insert(image.name.clone(), Arc::new(image.clone()));
+    let name = seen.containers.keys().find(|name| name.as_str() == base).cloned();
+    if let Some(spec) = name.and_then(|name| seen.containers.get_mut(&name)) {
+        let template = commits::with_image(&spec.template, image);
+        *spec = Arc::new(ContainerSpec { template, ..spec.as_ref().clone() });
+    }
+    seen
 }
 
 fn unknown_base(error: Error, base: &str) -> Error {

@@ -3,6 +3,7 @@
 pub mod container;
 pub mod image;
 pub mod job;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -1,13 +1,13 @@
 //! Admission through one door: a request on a small cluster, and what is said about it.
 
-use super::{container, image, job};
+use super::{container, image, job, snapshot};
 use api::{
     Bytes, Kind, Name, Result, Snapshot, Timestamp,
-    image::ImageRecord,
+    image::{COMMIT_LABEL, ImageRecord, SNAPSHOT_LABEL},
     plan::{ContainerPlan, Placement, Wanted},
     server::{Liveness, ServerFacts, ServerSpec},
-    spec::{ContainerSpec, JobSpec, PodTemplate, Power},
-    view::{JobRequest, ScaleRequest, UpgradeRequest},
+    spec::{ContainerKind, ContainerSpec, ContainerTemplate, JobSpec, PodTemplate, Power},
+    view::{JobRequest, LimitsRequest, ScaleRequest, UpgradeRequest},
 };
 use std::sync::Arc;
 
@@ -48,7 +48,15 @@ fn cluster() -> Snapshot {
     for (image, command) in [("web", vec!["/bin/web".to_owned()]), ("bare", Vec::new())] {
         let config = api::image::ImageConfig { command, ..Default::default() };
         let digest = format!("sha256:{image}");
-        let record = ImageRecord { name: format!("{image}:latest"), digest, size: Bytes(1), config, created: NOW };
+        let record = ImageRecord {
+            name: format!("{image}:latest"),
+            digest,
+            size: Bytes(1),
+            config,
+            created: NOW,
+            index: None,
+            unusable: None,
+        };
         snapshot.images.insert(record.name.clone(), Arc::new(record));
     }
     snapshot
@@ -219,4 +227,145 @@ fn images_are_found_by_name_tag_and_digest() {
     }
     let error = image::find(&snapshot, "we").unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("did you mean web:latest?"));
+}
+
+/// An image of `c1`: a snapshot when it is given a name.
+fn of_c1(named: Option<&str>, digest: &str) -> ImageRecord {
+    let mut config = api::image::ImageConfig { command: vec!["/bin/web".to_owned()], ..Default::default() };
+    config.labels.insert(COMMIT_LABEL.to_owned(), "c1".to_owned());
+    config.labels.extend(named.map(|named| (SNAPSHOT_LABEL.to_owned(), named.to_owned())));
+    let name = match named {
+        Some(named) => crate::commits::snapshot_name(&name("c1"), named),
+        None => crate::commits::name_of("c1", digest),
+    };
+    ImageRecord { name, digest: digest.to_owned(), size: Bytes(1), config, created: NOW, index: None, unusable: None }
+}
+
+fn know(snapshot: &mut Snapshot, image: &ImageRecord) {
+    snapshot.images.insert(image.name.clone(), Arc::new(image.clone()));
+}
+
+#[test]
+fn a_job_of_a_container_is_made_of_its_image_and_finds_its_base_again() {
+    let cluster = with_c1();
+    let image = of_c1(None, "sha256:0123456789abcdef");
+    assert_eq!(image.name, "commit/c1:0123456789ab");
+    let mut seen = job::committed(&cluster, "c1", &image);
+    let spec = job::create(&seen, JobRequest { template: None, ..request("c1", 1) }, NOW).unwrap();
+    let used = &spec.template.containers[0].image;
+    assert_eq!((used.name.as_str(), used.digest.as_deref()), (image.name.as_str(), Some(image.digest.as_str())));
+    assert_eq!(cluster.containers["c1"].template.containers[0].image.name, "web", "the base stays as it is");
+    let base = crate::commits::base_of(&seen, &spec.template).unwrap();
+    assert_eq!(base.name.as_str(), "c1");
+    // Made of the base afresh, it goes from one image to the other and back.
+    let next = of_c1(None, "sha256:ffff");
+    know(&mut seen, &next);
+    let afresh = UpgradeRequest { image: Some(next.name.clone()), ..UpgradeRequest::default() };
+    let spec = job::upgrade(&seen, &spec, &afresh, NOW).unwrap();
+    assert_eq!((spec.revision, spec.template.containers[0].image.digest.as_deref()), (2, Some("sha256:ffff")));
+    let back = UpgradeRequest { rollback: Some(0), ..UpgradeRequest::default() };
+    let spec = job::upgrade(&seen, &spec, &back, NOW).unwrap();
+    assert_eq!(spec.template.containers[0].image.digest.as_deref(), Some("sha256:0123456789abcdef"));
+    // An image a person named is not looked at as a container's.
+    assert_eq!(crate::commits::base_of(&seen, &template("web", |_| {})), None);
+}
+
+#[test]
+fn what_containers_jobs_and_earlier_revisions_need_is_not_deleted() {
+    let (mut cluster, mut spec) = admitted();
+    let (old, new) = (of_c1(None, "sha256:01d"), of_c1(None, "sha256:0e3"));
+    for image in [&old, &new] {
+        know(&mut cluster, image);
+    }
+    assert_eq!(image::user(&cluster, &old), None);
+    for image in [&old, &new] {
+        let to = UpgradeRequest { image: Some(image.name.clone()), ..UpgradeRequest::default() };
+        spec = job::upgrade(&cluster, &spec, &to, NOW).unwrap();
+    }
+    cluster.jobs.insert(spec.name.clone(), Arc::new(spec));
+    assert_eq!(image::user(&cluster, &new).as_deref(), Some("job web"));
+    assert_eq!(image::user(&cluster, &old).as_deref(), Some("job web"), "it may go back to it");
+    // A snapshot of the same content: the name may go, the content may not.
+    let snapshot = of_c1(Some("before"), &old.digest);
+    know(&mut cluster, &snapshot);
+    assert_eq!(image::user(&cluster, &snapshot), None);
+    assert_eq!(image::needed_by(&cluster, &snapshot.digest).as_deref(), Some("job web"));
+    let lone = with_c1();
+    let web = lone.images["web:latest"].clone();
+    assert_eq!(image::user(&lone, &web).as_deref(), Some("container c1"));
+}
+
+#[test]
+fn snapshots_have_names_of_their_own() {
+    let mut cluster = with_c1();
+    let c1 = name("c1");
+    assert_eq!(snapshot::name(&cluster, &c1, None).unwrap(), "snap0");
+    for (named, digest) in [("snap0", "sha256:00"), ("before-upgrade", "sha256:01")] {
+        know(&mut cluster, &of_c1(Some(named), digest));
+    }
+    know(&mut cluster, &of_c1(None, "sha256:02"));
+    assert_eq!(snapshot::name(&cluster, &c1, None).unwrap(), "snap1");
+    assert_eq!(refused(snapshot::name(&cluster, &c1, Some("snap0"))), (Kind::Conflict, "c1 has a snapshot snap0 already".into()));
+    for bad in ["", "a b", "-x", ".x", "a/b", "a:b", &"x".repeat(65)] {
+        assert_eq!(refused(snapshot::name(&cluster, &c1, Some(bad))).0, Kind::Usage, "{bad}");
+    }
+    let listed: Vec<_> = snapshot::of(&cluster, &c1).iter().filter_map(|record| record.snapshot()).collect();
+    assert_eq!(listed, ["before-upgrade", "snap0"]);
+    let error = snapshot::find(&cluster, &c1, "before").unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (Kind::NotFound, "c1 has no snapshot before"));
+    assert_eq!(error.hint.as_deref(), Some("did you mean before-upgrade, snap0?"));
+    assert_eq!(refused(snapshot::find(&cluster, &name("c9"), "x")), (Kind::NotFound, "no container c9".into()));
+}
+
+#[test]
+fn a_restored_container_is_made_again_where_it_was() {
+    let mut cluster = with_c1();
+    let image = of_c1(Some("before"), "sha256:01");
+    let spec = cluster.containers["c1"].clone();
+    let fresh = snapshot::restored(&cluster, &spec, &image, NOW).unwrap();
+    assert_eq!((fresh.server, fresh.address), (Some(name("s1")), Some("10.0.1.9".parse().unwrap())));
+    assert_eq!(fresh.template.containers[0].image.digest.as_deref(), Some("sha256:01"));
+    assert!(fresh.created > NOW, "later than its present instance, though the clock stood still");
+    assert_eq!((fresh.power, fresh.template.publish.clone()), (Power::On, vec![port(80)]));
+    let mut drained = cluster.clone();
+    let s1 = ServerSpec { draining: true, ..cluster.servers["s1"].as_ref().clone() };
+    drained.servers.insert(name("s1"), Arc::new(s1));
+    assert_eq!(refused(snapshot::restored(&drained, &spec, &image, NOW)).0, Kind::NotPlaced);
+    cluster.liveness.insert(name("s1"), Liveness::Lost);
+    assert_eq!(refused(snapshot::restored(&cluster, &spec, &image, NOW)).1, "server s1 is down");
+}
+
+#[test]
+fn a_container_is_a_system_when_that_is_asked_or_its_image_is_one_and_nothing_else_is_run() {
+    let mut snapshot = cluster();
+    let mut record = snapshot.images["bare:latest"].as_ref().clone();
+    record.name = "whole:latest".to_owned();
+    record.config.kind = ContainerKind::System;
+    snapshot.images.insert(record.name.clone(), Arc::new(record));
+    let kind = |image: &str, change: &dyn Fn(&mut ContainerTemplate)| {
+        let template = template(image, |t| change(&mut t.containers[0]));
+        container::create(&snapshot, lone("a", template), NOW).map(|spec| spec.template.containers[0].kind)
+    };
+    assert_eq!(kind("whole", &|_| ()), Ok(ContainerKind::System));
+    assert_eq!(kind("whole", &|c| c.command = Some(vec!["sh".to_owned()])), Ok(ContainerKind::App));
+    assert_eq!(kind("web", &|c| c.kind = ContainerKind::System), Ok(ContainerKind::System));
+    assert_eq!(kind("whole", &|c| c.system.privileged = true), Ok(ContainerKind::System));
+    let (kind_of, said) = refused(kind("web", &|c| c.system.nesting = true));
+    assert!(kind_of == Kind::Usage && said.contains("add --type system"), "{said}");
+    let (_, said) = refused(kind("whole", &|c| c.system.lxc = vec![("lxc.idmap".to_owned(), String::new())]));
+    assert!(said.contains("lxc.idmap cannot be set"), "{said}");
+}
+
+#[test]
+fn other_limits_need_room_where_the_container_is() {
+    let snapshot = with_c1();
+    let spec = &snapshot.containers["c1"];
+    let ask = |memory: u64| LimitsRequest { memory: Some(Bytes(memory)), ..LimitsRequest::default() };
+    let more = container::limits(&snapshot, spec, &ask(512 << 20), NOW).unwrap();
+    assert_eq!(more.template.containers[0].limits.memory, Some(Bytes(512 << 20)));
+    assert_eq!((more.created, &more.server, more.restarts), (spec.created, &spec.server, spec.restarts), "nothing else changes");
+    let (kind, said) = refused(container::limits(&snapshot, spec, &ask(2 << 30), NOW));
+    assert!(kind == Kind::NotPlaced && said.contains("cannot place c1"), "{said}");
+    let (kind, said) = refused(container::limits(&snapshot, spec, &ask(1), NOW));
+    assert!(kind == Kind::Usage && said.contains("too small"), "{said}");
 }

@@ -9,7 +9,7 @@ use crate::{Control, admit, proxy, view, world::World};
 use api::{
     Error, Name, Snapshot, Target, Timestamp, key, path,
     spec::{ContainerSpec, Power},
-    view::{Changed, ContainerRequest, ContainerView},
+    view::{Changed, ContainerRequest, ContainerView, LimitsRequest},
 };
 use axum::{
     Json, Router,
@@ -36,6 +36,7 @@ pub fn routes() -> Router<Control> {
         .route(&verb("restart"), post(restart))
         .route(&verb("rename"), post(rename))
         .route(&verb("publish"), post(publish))
+        .route(&verb("limits"), post(limits))
 }
 
 async fn list(State(control): State<Control>, Query(query): Query<Watching>) -> Response {
@@ -79,7 +80,7 @@ async fn create(State(control): State<Control>, Body(request): Body<ContainerReq
 }
 
 /// The container a target means, which must be a lone one to be changed by itself.
-fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
+pub fn lone(world: &World, target: &Target) -> api::Result<Arc<ContainerSpec>> {
     let snapshot = &world.snapshot;
     let Some(spec) = snapshot.containers.get(&target.name).filter(|_| target.slot.is_none()) else {
         if snapshot.jobs.contains_key(&target.name) {
@@ -153,6 +154,30 @@ async fn restart(State(control): State<Control>, Path(target): Path<String>, Que
         Ok(())
     })
     .await
+}
+
+/// Changes what a container may use. Its server makes it so while it runs.
+async fn limits(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    Query(trying): Query<Trying>,
+    Body(request): Body<LimitsRequest>,
+) -> Answer<Changed> {
+    let target: Target = target.parse()?;
+    let changed = change(&control, trying.dry_run, |world| {
+        let spec = lone(world, &target)?;
+        let now = Timestamp(base::env::now_millis());
+        let fresh = admit::container::limits(&world.snapshot, &spec, &request, now)?;
+        if fresh == *spec {
+            return Ok(Decision::unchanged(format!("container {target} has these limits already")));
+        }
+        Decision::saying(format!("change the limits of container {target}")).put(
+            world,
+            key::of(key::CONTAINERS, &spec.name),
+            &fresh,
+        )
+    });
+    Ok(Json(changed.await?))
 }
 
 /// Give a container another name.

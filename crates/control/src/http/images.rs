@@ -1,10 +1,13 @@
 //! Images: content goes to an agent's store, the name goes into the cluster's.
 
+pub mod leave;
+pub mod prune;
+
 use super::{
     Answer,
     write::{Decision, Trying, change},
 };
-use crate::{Control, admit, agents::explain, proxy};
+use crate::{Control, admit, agents::explain, commits::Progress, proxy};
 use api::{
     Error, Kind, Name, Result, Snapshot,
     image::{ImageProgress, ImageRecord, normalise},
@@ -23,11 +26,18 @@ use axum::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::io::StreamReader;
 use wire::{
     client::Lines,
     server::{ApiError, Body},
 };
+
+/// Lines of progress on their way to a caller; more are left out, never the last.
+const LINES: usize = 64;
+
+type Streamed = Result<Response, ApiError>;
 
 pub fn routes() -> Router<Control> {
     Router::new()
@@ -35,6 +45,9 @@ pub fn routes() -> Router<Control> {
         .route(&format!("{}/import", path::IMAGES), post(import).layer(DefaultBodyLimit::disable()))
         .route(&format!("{}/pull", path::IMAGES), post(pull))
         .route(&format!("{}/bootstrap", path::IMAGES), post(bootstrap))
+        .route(&format!("{}/push", path::IMAGES), post(leave::push))
+        .route(&format!("{}/prune", path::IMAGES), post(prune::prune))
+        .route(&format!("{}/{{name}}/export", path::IMAGES), get(leave::export))
         .route(&format!("{}/{{name}}", path::IMAGES), get(show).delete(remove))
 }
 
@@ -59,28 +72,38 @@ pub struct Import {
 
 async fn import(State(control): State<Control>, Query(query): Query<Import>, body: HttpBody) -> Result<Response, ApiError> {
     let name = normalise(&query.name)?;
+    let coming = coming(&control).await;
     let snapshot = control.world.now().snapshot;
     let server = proxy::pick(&control, &snapshot, query.server.as_ref())?.clone();
     let agent = proxy::agent(&control, &snapshot, &server.name)?;
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let path = format!("{}/import?name={}", path::IMAGES, path::segment(&name));
     let lines = agent.upload(Method::POST, &path, reader).await.map_err(|error| explain(&server.name, error))?;
-    Ok(record(control, name, lines))
+    Ok(record((control, coming), name, lines))
 }
 
 async fn pull(State(control): State<Control>, Body(request): Body<PullRequest>) -> Result<Response, ApiError> {
     let name = normalise(&request.image)?;
+    let coming = coming(&control).await;
     let snapshot = control.world.now().snapshot;
     let server = proxy::pick(&control, &snapshot, request.server.as_ref())?.clone();
-    Ok(record(control.clone(), name, ask(&control, (&snapshot, &server), "pull", &request).await?))
+    Ok(record((control.clone(), coming), name, ask(&control, (&snapshot, &server), "pull", &request).await?))
 }
 
 async fn bootstrap(State(control): State<Control>, Body(request): Body<BootstrapRequest>) -> Result<Response, ApiError> {
     let name = request.name.clone().unwrap_or_else(|| format!("{}/{}", request.distribution, request.release));
     let name = normalise(&name)?;
+    let coming = coming(&control).await;
     let snapshot = control.world.now().snapshot;
     let server = proxy::pick(&control, &snapshot, request.server.as_ref())?.clone();
-    Ok(record(control.clone(), name, ask(&control, (&snapshot, &server), "bootstrap", &request).await?))
+    Ok(record((control.clone(), coming), name, ask(&control, (&snapshot, &server), "bootstrap", &request).await?))
+}
+
+/// While it is held nothing is pruned: content may be here that no name leads to yet.
+pub type Coming = OwnedRwLockReadGuard<()>;
+
+pub async fn coming(control: &Control) -> Coming {
+    Arc::clone(&control.coming).read_owned().await
 }
 
 async fn ask<B: serde::Serialize>(
@@ -89,81 +112,104 @@ async fn ask<B: serde::Serialize>(
     verb: &str,
     request: &B,
 ) -> Result<Lines<ImageProgress>> {
-    let agent = proxy::agent(control, snapshot, &server.name)?;
+    ask_at(control, (snapshot, &server.name), verb, request).await
+}
+
+async fn ask_at<B: serde::Serialize>(
+    control: &Control,
+    (snapshot, server): (&Snapshot, &Name),
+    verb: &str,
+    request: &B,
+) -> Result<Lines<ImageProgress>> {
+    let agent = proxy::agent(control, snapshot, server)?;
     let body = crate::tokens::encode(request)?;
     let path = format!("{}/{verb}", path::IMAGES);
     let headers = [("content-type", "application/json".to_owned())];
-    agent.lines(Method::POST, &path, Some(body), &headers).await.map_err(|error| explain(&server.name, error))
+    agent.lines(Method::POST, &path, Some(body), &headers).await.map_err(|error| explain(server, error))
 }
 
 /// Passes progress on; the content's arrival becomes a name in the cluster's store before the caller is told.
-fn record(control: Control, name: String, lines: Lines<ImageProgress>) -> Response {
-    let progress = stream::unfold((control, name, lines, false), |(control, name, mut lines, ended)| async move {
-        if ended {
-            return None;
+fn record((control, coming): (Control, Coming), name: String, mut from: Lines<ImageProgress>) -> Response {
+    lines(&control.clone(), |progress| async move {
+        let _coming = coming;
+        while let Some(line) = from.next().await {
+            match line? {
+                ImageProgress::Done { image } => return write(&control, ImageRecord { name, ..*image }).await,
+                ImageProgress::Failed { error } => return Err(error),
+                line => drop(progress.try_send(line)),
+            }
         }
-        let line = match lines.next().await {
-            Some(Ok(ImageProgress::Done { image })) => write(&control, ImageRecord { name: name.clone(), ..*image }).await,
-            Some(Ok(line)) => line,
-            Some(Err(error)) => ImageProgress::Failed { error },
-            None => ImageProgress::Failed { error: Error::new(Kind::Unreachable, "the server that fetched the image went away") },
-        };
-        let ended = matches!(line, ImageProgress::Done { .. } | ImageProgress::Failed { .. });
-        Some((line, (control, name, lines, ended)))
-    });
-    wire::server::ndjson(progress.boxed())
+        Err(Error::new(Kind::Unreachable, "the server that fetched the image went away"))
+    })
 }
 
-async fn write(control: &Control, image: ImageRecord) -> ImageProgress {
+/// Does it as a task of its own, so that what was begun is finished though nobody listens any more. Its progress, and the end
+/// of it, are the answer.
+pub fn lines<F, Fut>(control: &Control, work: F) -> Response
+where
+    F: FnOnce(Progress) -> Fut,
+    Fut: Future<Output = Result<ImageRecord>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(LINES);
+    let working = work(sender.clone());
+    control.scope.job(async move {
+        let line = match working.await {
+            Ok(image) => ImageProgress::Done { image: Box::new(image) },
+            Err(error) => ImageProgress::Failed { error },
+        };
+        let _ = sender.send(line).await;
+    });
+    let lines = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) });
+    wire::server::ndjson(lines.boxed())
+}
+
+/// For work whose progress nobody is shown.
+pub fn no_progress() -> Progress {
+    mpsc::channel(1).0
+}
+
+/// Gives content a name.
+pub async fn write(control: &Control, image: ImageRecord) -> Result<ImageRecord> {
     let written = change(control, false, |world| {
         let key = format!("{}{}", key::IMAGES, image.name);
         Decision::saying(format!("image {}", image.name)).put(world, key, &image)
     });
-    match written.await {
-        Ok(_) => ImageProgress::Done { image: Box::new(image) },
-        Err(error) => ImageProgress::Failed { error },
-    }
+    written.await.map(|_| image.clone())
 }
 
 async fn remove(State(control): State<Control>, Path(name): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {
-    let snapshot = control.world.now().snapshot;
-    let record = admit::image::find(&snapshot, &name)?.clone();
-    let changed = change(&control, trying.dry_run, |world| {
-        admit::image::find(&world.snapshot, &name)?;
-        if let Some(user) = user(&world.snapshot, &record) {
+    let record = admit::image::find(&control.world.now().snapshot, &name)?.clone();
+    delete(&control, &record, trying).await
+}
+
+/// Deletes an image by its record, unless somebody needs it.
+pub async fn delete(control: &Control, record: &ImageRecord, trying: Trying) -> Answer<Changed> {
+    let changed = change(control, trying.dry_run, |world| {
+        admit::image::find(&world.snapshot, &record.name)?;
+        if let Some(user) = admit::image::user(&world.snapshot, record) {
             return Err(Error::conflict(format!("image {} is used by {user}", record.name)));
         }
         Ok(Decision::saying(format!("delete image {}", record.name)).delete(world, format!("{}{}", key::IMAGES, record.name)))
     });
     let changed = changed.await?;
     if !trying.dry_run {
-        forget(&control, &record.digest).await;
+        for digest in record.index.iter().chain([&record.digest]) {
+            forget(control, digest).await;
+        }
     }
     Ok(Json(changed))
 }
 
-/// A container or job that needs the image's content and has no other name for it.
-fn user(snapshot: &Snapshot, record: &ImageRecord) -> Option<String> {
-    if snapshot.images.values().any(|other| other.digest == record.digest && other.name != record.name) {
-        return None;
-    }
-    let uses =
-        |template: &api::spec::PodTemplate| template.containers.iter().any(|c| c.image.digest.as_ref() == Some(&record.digest));
-    let lone = snapshot.containers.values().find(|spec| uses(&spec.template)).map(|spec| format!("container {}", spec.name));
-    lone.or_else(|| {
-        let job = snapshot.jobs.values().find(|job| uses(&job.template) || job.history.iter().any(|old| uses(&old.template)));
-        job.map(|job| format!("job {}", job.name))
-    })
-}
-
 /// Tells every server that holds content no name leads to any more. One that does not answer keeps it until the next time.
-async fn forget(control: &Control, digest: &str) {
-    let snapshot = control.world.now().snapshot;
-    if snapshot.images.values().any(|record| record.digest == digest) {
+pub async fn forget(control: &Control, digest: &str) {
+    let world = control.world.now();
+    if prune::keep(&world).contains(digest) {
         return;
     }
+    let snapshot = world.snapshot;
     for (server, report) in &snapshot.reports {
-        if !report.images.iter().any(|held| held == digest) {
+        // Manifests that are no images of a server stand in no report; they are on this one.
+        if *server != control.server && !report.images.iter().any(|held| held == digest) {
             continue;
         }
         let Ok(agent) = proxy::agent(control, &snapshot, server) else { continue };

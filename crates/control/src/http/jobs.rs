@@ -1,13 +1,15 @@
 //! Jobs.
 
 use super::{
-    Answer,
+    Answer, commits, images,
     watch::{Watching, watch},
-    write::{Decision, Trying, change},
+    write::{Decision, Trying, change, settled},
 };
 use crate::{Control, admit, view};
 use api::{
-    Error, Name, Timestamp, key, path,
+    Error, Name, Timestamp,
+    image::ImageRecord,
+    key, path,
     spec::JobSpec,
     view::{Changed, JobRequest, JobView, ScaleRequest, UpgradeRequest},
 };
@@ -66,16 +68,30 @@ fn find<'a>(snapshot: &'a api::Snapshot, name: &Name) -> api::Result<&'a Arc<Job
 }
 
 async fn create(State(control): State<Control>, Body(request): Body<JobRequest>) -> Answer<Changed> {
-    let dry_run = request.dry_run;
-    let changed = change(&control, dry_run, |world| {
-        let spec = admit::job::create(&world.snapshot, request.clone(), now())?;
-        Decision::saying(format!("make job {} of {} instances", spec.name, spec.count)).put(
-            world,
-            key::of(key::JOBS, &spec.name),
-            &spec,
-        )
+    let snapshot = settled(&control).await;
+    // What cannot be is refused before anything is read.
+    admit::job::create(&snapshot, request.clone(), now())?;
+    let _coming = images::coming(&control).await;
+    let base = admit::job::container(&snapshot, &request.base).filter(|_| !request.dry_run);
+    let image = match base {
+        Some(base) => Some(commits::committed(&control, &base).await?),
+        None => None,
+    };
+    let changed = change(&control, request.dry_run, |world| {
+        let seen = image.as_ref().map(|image| admit::job::committed(&world.snapshot, &request.base, image));
+        let spec = admit::job::create(seen.as_ref().unwrap_or(&world.snapshot), request.clone(), now())?;
+        let decision = Decision::saying(format!("make job {} of {} instances", spec.name, spec.count));
+        with_image(decision, world, image.as_ref())?.put(world, key::of(key::JOBS, &spec.name), &spec)
     });
     Ok(Json(changed.await?))
+}
+
+/// The image is named in the same commit as what needs it.
+fn with_image(decision: Decision, world: &crate::world::World, image: Option<&ImageRecord>) -> api::Result<Decision> {
+    match image {
+        Some(image) => decision.put(world, format!("{}{}", key::IMAGES, image.name), image),
+        None => Ok(decision),
+    }
 }
 
 async fn scale(State(control): State<Control>, Path(name): Path<Name>, Body(request): Body<ScaleRequest>) -> Answer<Changed> {
@@ -95,16 +111,43 @@ async fn scale(State(control): State<Control>, Path(name): Path<Name>, Body(requ
 }
 
 async fn upgrade(State(control): State<Control>, Path(name): Path<Name>, Body(request): Body<UpgradeRequest>) -> Answer<Changed> {
-    let changed = change(&control, request.dry_run, |world| {
+    let _coming = images::coming(&control).await;
+    let image = afresh(&control, &name, &request).await?;
+    let asked = UpgradeRequest { image: image.as_ref().map(|image| image.name.clone()).or(request.image), ..request };
+    let changed = change(&control, asked.dry_run, |world| {
         let spec = find(&world.snapshot, &name)?;
-        let fresh = admit::job::upgrade(&world.snapshot, spec, &request, now())?;
-        Decision::saying(format!("upgrade job {name} to revision {}", fresh.revision)).put(
-            world,
-            key::of(key::JOBS, &name),
-            &fresh,
-        )
+        let seen = image.as_ref().map(|image| commits::with(&world.snapshot, image));
+        let fresh = admit::job::upgrade(seen.as_ref().unwrap_or(&world.snapshot), spec, &asked, now())?;
+        let decision = Decision::saying(format!("upgrade job {name} to revision {}", fresh.revision));
+        with_image(decision, world, image.as_ref())?.put(world, key::of(key::JOBS, &name), &fresh)
     });
     Ok(Json(changed.await?))
+}
+
+/// A job that was made of a container is made of it afresh, as it stands now, unless another image or an earlier revision is
+/// asked for.
+async fn afresh(control: &Control, name: &Name, request: &UpgradeRequest) -> api::Result<Option<ImageRecord>> {
+    if request.image.is_some() || request.rollback.is_some() || request.dry_run {
+        return Ok(None);
+    }
+    let snapshot = settled(control).await;
+    let spec = find(&snapshot, name)?;
+    let Some(base) = crate::commits::base_of(&snapshot, &spec.template) else { return Ok(None) };
+    let other = !request.env.is_empty() || request.command.is_some() || request.limits.is_some();
+    // Alone, its name could also mean the job that was made of it.
+    let there = base.slot.is_some() || snapshot.containers.contains_key(&base.name);
+    let subject = match there {
+        true => crate::commits::subject(&snapshot, &base),
+        false => Err(Error::not_found(format!("no container {base}"))),
+    };
+    match subject {
+        // Its base is gone, and something else is wanted: the image stays.
+        Err(error) if error.kind == api::Kind::NotFound && other => return Ok(None),
+        outcome => outcome.map_err(|error| commits::explain(error, name))?,
+    };
+    // What cannot be is refused before anything is read.
+    admit::job::upgrade(&snapshot, spec, request, now())?;
+    commits::committed(control, &base).await.map(Some).map_err(|error| commits::explain(error, name))
 }
 
 async fn delete(State(control): State<Control>, Path(name): Path<Name>, Query(trying): Query<Trying>) -> Answer<Changed> {

@@ -1,15 +1,19 @@
 //! The HTTP API: one file for each noun. Handlers find out who asks, admit, commit, and answer; they decide nothing.
 
 mod agent;
+mod commits;
 mod containers;
 mod events;
 mod images;
 mod jobs;
 mod openapi;
+pub mod registry;
 mod servers;
 mod streams;
 mod watch;
-mod write;
+pub mod write;
+
+pub use images::forget;
 
 use crate::Control;
 use api::{
@@ -57,8 +61,10 @@ fn router(control: Control) -> Router {
         .route(path::SETTLED, get(settled))
         .merge(servers::routes())
         .merge(containers::routes())
+        .merge(commits::routes())
         .merge(jobs::routes())
         .merge(images::routes())
+        .merge(registry::routes())
         .merge(events::routes())
         .merge(streams::routes())
         .merge(agent::routes())

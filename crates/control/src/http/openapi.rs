@@ -9,7 +9,8 @@ mod tests;
 use super::{
     containers::{Publishing, Renaming},
     events::Following,
-    images::Import,
+    images::{Import, leave::Export, prune::Pruning},
+    registry::RegistryChange,
     servers::Settings,
     streams::Kill,
     write::{Removal, Trying},
@@ -21,12 +22,14 @@ use api::{
     event::Event,
     image::{ImageProgress, ImageRecord},
     path,
+    registry::RegistryView,
     report::Report,
     server::ServerFacts,
     stream::{ArchiveQuery, AttachRequest, ExecRequest, LogLine, LogQuery},
     view::{
-        BootstrapRequest, Changed, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer, JoinRequest, PullRequest,
-        ScaleRequest, ServerView, Settled, StatsView, Token, UpgradeRequest, Version, Why,
+        BootstrapRequest, Changed, CloneRequest, CommitRequest, ContainerRequest, ContainerView, JobRequest, JobView, JoinAnswer,
+        JoinRequest, LimitsRequest, Pruned, PullRequest, PushRequest, ScaleRequest, ServerView, Settled, SnapshotRequest,
+        StatsView, Token, UpgradeRequest, Version, Why,
     },
 };
 use axum::Json;
@@ -39,9 +42,9 @@ const OPERATIONS: &[Operation] = &[
     get("/v1/openapi.json", "describe", "This description").answers::<Map<String, Value>>(),
     get("/metrics", "metrics", "Prometheus metrics").answers_text(),
     post("/v1/join", "join", "Join the cluster with a token").takes::<JoinRequest>().answers::<JoinAnswer>(),
-    get("/v1/tokens", "list_tokens", "List join tokens").answers::<Vec<Token>>(),
-    post("/v1/tokens", "create_token", "Make a join token").takes::<Grant>().answers::<Token>(),
-    delete("/v1/tokens/{id}", "revoke_token", "Revoke a join token").query::<Trying>().answers::<Changed>(),
+    get("/v1/tokens", "list_tokens", "List tokens").answers::<Vec<Token>>(),
+    post("/v1/tokens", "create_token", "Make a token").takes::<Grant>().answers::<Token>(),
+    delete("/v1/tokens/{id}", "revoke_token", "Revoke a token").query::<Trying>().answers::<Changed>(),
     get("/v1/servers", "list_servers", "List servers").watched::<Vec<ServerView>>(),
     get("/v1/servers/{name}", "show_server", "Show a server").answers::<ServerView>(),
     patch("/v1/servers/{name}", "set_server", "Set labels or subnet of a server")
@@ -68,12 +71,32 @@ const OPERATIONS: &[Operation] = &[
         .query::<Trying>()
         .takes::<Publishing>()
         .answers::<Changed>(),
+    post("/v1/containers/{target}/limits", "limit_container", "Change what it may use, without a restart")
+        .query::<Trying>()
+        .takes::<LimitsRequest>()
+        .answers::<Changed>(),
     post("/v1/containers/{target}/kill", "kill_container", "Send a signal").query::<Kill>().answers::<()>(),
     post("/v1/containers/{target}/exec", "exec", "Run a command").takes::<ExecRequest>().upgrades(),
     post("/v1/containers/{target}/attach", "attach", "Connect to its program").may_take::<AttachRequest>().upgrades(),
     get("/v1/containers/{target}/logs", "logs", "Lines of output").query::<LogQuery>().lines::<LogLine>(),
     get("/v1/containers/{target}/archive", "download", "A path inside, as tar").query::<ArchiveQuery>().answers_tar(),
     put("/v1/containers/{target}/archive", "upload", "Unpack a tar inside").query::<ArchiveQuery>().takes_tar().answers::<()>(),
+    post("/v1/containers/{target}/commit", "commit_container", "Make an image of it as it stands")
+        .takes::<CommitRequest>()
+        .lines::<ImageProgress>(),
+    post("/v1/containers/{target}/clone", "clone_container", "Make a container of it as it stands")
+        .takes::<CloneRequest>()
+        .lines::<ImageProgress>(),
+    get("/v1/containers/{target}/snapshots", "list_snapshots", "List its snapshots").answers::<Vec<ImageRecord>>(),
+    post("/v1/containers/{target}/snapshots", "take_snapshot", "Keep its files as they are")
+        .takes::<SnapshotRequest>()
+        .lines::<ImageProgress>(),
+    delete("/v1/containers/{target}/snapshots/{name}", "delete_snapshot", "Delete a snapshot")
+        .query::<Trying>()
+        .answers::<Changed>(),
+    post("/v1/containers/{target}/snapshots/{name}/restore", "restore_snapshot", "Put it back as it was")
+        .query::<Trying>()
+        .answers::<Changed>(),
     get("/v1/stats", "stats", "Use of resources of every instance").answers::<Vec<StatsView>>(),
     get("/v1/jobs", "list_jobs", "List jobs").watched::<Vec<JobView>>(),
     post("/v1/jobs", "create_job", "Make a job").takes::<JobRequest>().answers::<Changed>(),
@@ -89,6 +112,14 @@ const OPERATIONS: &[Operation] = &[
     post("/v1/images/bootstrap", "bootstrap_image", "Make a base system from packages")
         .takes::<BootstrapRequest>()
         .lines::<ImageProgress>(),
+    post("/v1/images/push", "push_image", "Push to a registry").takes::<PushRequest>().lines::<ImageProgress>(),
+    post("/v1/images/prune", "prune_images", "Remove content that nothing needs").query::<Pruning>().answers::<Pruned>(),
+    get("/v1/images/{name}/export", "export_image", "An image as an archive").query::<Export>().answers_tar(),
+    get("/v1/registry", "show_registry", "Where the registry is, and what is set").answers::<RegistryView>(),
+    patch("/v1/registry", "set_registry", "Set what everybody may do at the registry")
+        .query::<Trying>()
+        .takes::<RegistryChange>()
+        .answers::<Changed>(),
     get("/v1/events", "events", "What happened").query::<Following>().answers::<Vec<Event>>().lines::<Event>(),
     get("/v1/why/{target}", "why", "Why something is as it is").answers::<Why>(),
     get("/v1/settled", "settled", "Wait until names and routes of now are everywhere").answers::<Settled>(),
@@ -103,6 +134,7 @@ const PLACES: &[Place] = &[
     Place::new::<String>("/v1/tokens/{id}", "The token's id, or its first characters."),
     Place::new::<Name>("/v1/servers/{name}", "The server."),
     Place::new::<Target>("/v1/containers/{target}", "The container or instance. Its `/` and `:` are written `%2F` and `%3A`."),
+    Place::new::<String>("/v1/containers/{target}/snapshots/{name}", "The snapshot."),
     Place::new::<Name>("/v1/jobs/{name}", "The job."),
     Place::new::<String>("/v1/images/{name}", "The image, with its tag or without. `/` and `:` are written `%2F` and `%3A`."),
     Place::new::<Target>("/v1/why/{target}", "The container, instance or job. Its `/` and `:` are written `%2F` and `%3A`."),
@@ -118,9 +150,10 @@ fn describe() -> Value {
     let error = generator.subschema_for::<api::Error>();
     let mut paths = Map::new();
     for operation in OPERATIONS {
-        let place = PLACES.iter().find(|place| place.is_in(operation.path)).map(|place| place.describe(&mut generator));
+        let places = PLACES.iter().filter(|place| place.is_in(operation.path));
+        let places = places.map(|place| place.describe(&mut generator)).collect();
         let entry = paths.entry(operation.path.to_owned()).or_insert_with(|| json!({}));
-        entry[operation.method] = operation.describe(&mut generator, (place, &error));
+        entry[operation.method] = operation.describe(&mut generator, (places, &error));
     }
     json!({
         "openapi": "3.1.0",

@@ -5,7 +5,7 @@ use crate::{
     tokens::{encode, failed},
     world::World,
 };
-use api::{Error, Result, view::Changed};
+use api::{Error, Result, Snapshot, view::Changed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -73,6 +73,12 @@ impl Decision {
         self.writes.push(Write::Delete { key });
         self
     }
+}
+
+/// The cluster once its servers have had time to be heard after a start, so that nothing is refused for want of news.
+pub async fn settled(control: &Control) -> Snapshot {
+    let _ = liveness::settled(control).await;
+    control.world.now().snapshot
 }
 
 /// Decides on the world as it is, and commits; again from the start when somebody was quicker. The answer comes when the change is

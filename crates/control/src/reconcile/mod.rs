@@ -1,5 +1,6 @@
 //! Reconcilers. Each takes no input: it looks at the world and makes one thing true.
 
+mod commits;
 mod placements;
 
 use crate::Control;
@@ -7,4 +8,5 @@ use crate::Control;
 /// Starts them all.
 pub fn start(control: &Control) {
     placements::start(control);
+    commits::start(control);
 }

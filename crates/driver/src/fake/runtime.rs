@@ -3,13 +3,14 @@
 use super::{Faults, lock};
 use crate::{
     DriverError, Result, Runtime,
-    runtime::{Console, ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
+    image::Upper,
+    runtime::{Adjust, Console, ExecHandle, Inspect, PodChanged, PodRun, PodState, PodStatus, RuntimeInfo},
 };
 use api::{
     Bytes, InstanceId, Name,
     quantity::{Span, Timestamp},
     report::InstanceStats,
-    spec::ContainerKind,
+    spec::{ContainerKind, Limits},
     stream::ExecRequest,
 };
 use std::{
@@ -197,6 +198,21 @@ impl Runtime for FakeRuntime {
     }
 }
 
+impl Adjust for FakeRuntime {
+    fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()> {
+        self.faults.enter("limit", id)?;
+        let mut state = lock(&self.state);
+        let running = state.pods.get_mut(&id).filter(|(_, status)| status.state != PodState::Stopped);
+        let (pod, _) = running.ok_or_else(|| DriverError::fatal(format!("pod {id} does not run")))?;
+        for container in &mut pod.containers {
+            if let Some((_, new)) = limits.iter().find(|(name, _)| *name == container.name) {
+                container.limits = new.clone();
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A command that has said everything and waits for its input to be closed, if there is any.
 fn command(code: i32, said: &[u8]) -> std::io::Result<ExecHandle> {
     let (out, mut said_to) = std::io::pipe()?;
@@ -227,7 +243,8 @@ pub struct FakeInspect {
 }
 
 impl FakeInspect {
-    /// Logs are in `<directory>/<id>/logs`, root file systems in `<directory>/<id>/root`.
+    /// Logs are in `<directory>/<id>/logs`, root file systems in `<directory>/<id>/root`, what was changed, if anything, in
+    /// `<directory>/<id>/upper`.
     pub fn new(directory: &Path) -> Self {
         Self { faults: Faults::default(), directory: directory.to_owned(), console: Mutex::default() }
     }
@@ -268,5 +285,15 @@ impl Inspect for FakeInspect {
     fn attach(&self, id: InstanceId, _: Option<&Name>, whole: bool) -> Result<Console> {
         self.faults.enter("attach", format!("{id} {whole}"))?;
         lock(&self.console).take().ok_or_else(|| DriverError::fatal(format!("pod {id} has no console")))
+    }
+
+    fn writable_layer(&self, id: InstanceId, _: Option<&Name>) -> Result<Option<Upper>> {
+        self.faults.enter("writable_layer", id)?;
+        let path = self.directory.join(id.to_string()).join("upper");
+        Ok(path.is_dir().then_some(Upper { path, ids: None }))
+    }
+
+    fn first_owner(&self, _: InstanceId, _: Option<&Name>) -> Result<u32> {
+        Ok(0)
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Images, Network, Runtime,
-    image::BlobSource,
+    image::{BlobSource, Upper},
     runtime::{ContainerRun, PodRun, PodState},
     suite,
 };
@@ -33,6 +33,7 @@ fn pod(id: InstanceId) -> PodRun {
         size: None,
         stdin: false,
         awaited: false,
+        system: api::system::SystemRules::default(),
     };
     PodRun {
         id,
@@ -108,4 +109,15 @@ fn an_end_is_told_and_seen() {
     assert_eq!(*lock(&told), [InstanceId(7)]);
     let seen = runtime.observe().unwrap();
     assert_eq!((seen[0].state, seen[0].exit_code), (PodState::Stopped, Some(3)));
+}
+
+#[test]
+fn the_images_pass_the_suite() {
+    let images = FakeImages::new();
+    images.add("sha256:aa", ImageConfig::default());
+    let upper = std::env::temp_dir().join(format!("fake-upper-{}", std::process::id()));
+    std::fs::create_dir_all(upper.join("etc")).unwrap();
+    let result = suite::commit(&images, "sha256:aa", &Upper { path: upper.clone(), ids: None });
+    std::fs::remove_dir_all(&upper).unwrap();
+    result.unwrap();
 }

@@ -7,7 +7,7 @@ use crate::{
     fetch,
     layer::{self, Keep, Layer, Wanted, read_full},
     manifest::{self, Configuration, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST},
-    store::Work,
+    store::{Part, Work, describe},
 };
 use api::image::LocalImage;
 use serde::Deserialize;
@@ -33,14 +33,17 @@ pub fn image(work: &Work<'_>, files: &Files, manifest: &Path, what: &str) -> Res
     }
     let find = |name: &str| files.get(name).ok_or_else(|| Error::content(format!("{what} is incomplete: it lacks {name}")));
     let config = Files::read(find(&saved.config)?, MAX_CONFIG, &format!("the configuration in {what}"))?;
-    let diff_ids = Configuration::parse(&config, saved.layers.len())?.rootfs.diff_ids;
+    let configuration = Configuration::parse(&config, saved.layers.len())?;
+    configuration.fits(what)?;
+    let diff_ids = configuration.rootfs.diff_ids;
     let paths = saved.layers.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
     let jobs: Vec<_> = paths.into_iter().zip(&saved.layers).zip(&diff_ids).collect();
     let layers = fetch::each(&jobs, work, |((path, name), diff_id)| {
         let named = format!("layer {name} of {what}");
         take_in(work, path, &Wanted { what: &named, diff_id: Some(*diff_id), ..Wanted::default() })
     })?;
-    work.compose(&config, layers)
+    let described = layers.iter().map(|l| describe(l.compression, &l.digest, l.size)).collect();
+    work.compose(&config, described, layers.into_iter().map(|l| Part::New(Box::new(l))).collect())
 }
 
 fn take_in(work: &Work<'_>, path: &Path, wanted: &Wanted<'_>) -> Result<Layer> {

@@ -4,7 +4,7 @@ use super::spool::Files;
 use crate::{
     digest::Digest,
     error::{Error, Result, on},
-    fetch::{self, Source},
+    fetch::{self, Here, Source},
     manifest::{self, Document, MAX_MANIFEST},
     store::{Turn, Work},
 };
@@ -52,5 +52,5 @@ pub fn image(work: &Work<'_>, files: &Files, index: &Path, what: &str) -> Result
         Turn::Here(image) => return Ok(*image),
         Turn::Ours(busy) => busy,
     };
-    fetch::image(work, &bytes, &layout)
+    fetch::image(work, &bytes, &Here { work, elsewhere: &layout })
 }

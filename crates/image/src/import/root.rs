@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Result},
     layer::{self, Keep, Layer, Wanted},
     manifest::{self, Configuration},
-    store::Work,
+    store::{Part, Work, describe},
 };
 use api::{image::LocalImage, spec::ContainerKind};
 use std::io::Read;
@@ -31,5 +31,6 @@ pub fn finish(work: &Work<'_>, layer: Layer, command: &[String]) -> Result<Local
         _ => (ContainerKind::App, command),
     };
     let config = Configuration::of_root(kind, command, layer.diff_id.clone());
-    work.compose(&manifest::write(&config)?, vec![layer])
+    let described = vec![describe(layer.compression, &layer.digest, layer.size)];
+    work.compose(&manifest::write(&config)?, described, vec![Part::New(Box::new(layer))])
 }

@@ -3,8 +3,12 @@
 use super::{Entry, Kind};
 use tar::{EntryType, GnuSparseHeader, Header};
 
-/// Pax key of the extended attribute that holds file capabilities (the form GNU tar, star and Go's archive/tar share).
-const CAPABILITY: &[u8] = b"SCHILY.xattr.security.capability";
+/// Pax keys of extended attributes begin so (the form GNU tar, star and Go's archive/tar share).
+const XATTR: &[u8] = b"SCHILY.xattr.";
+/// Attributes that are taken, by name: file capabilities and access control lists (acl(5)). Users' own are taken as well.
+const TAKEN: [&[u8]; 3] = [b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default"];
+/// What overlays note beside files in user namespaces: none of an archive's business.
+const OVERLAY: &[u8] = b"user.overlay.";
 
 /// What extension headers said about the entry to come.
 #[derive(Default)]
@@ -16,7 +20,7 @@ pub struct Extension {
     uid: Option<u64>,
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
-    capability: Option<Vec<u8>>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Extension {
@@ -51,14 +55,20 @@ impl Extension {
             b"uid" => self.uid = Some(number(value).ok_or_else(bad)?),
             b"gid" => self.gid = Some(number(value).ok_or_else(bad)?),
             b"mtime" => self.mtime = Some(time(value).ok_or_else(bad)?),
-            CAPABILITY => self.capability = Some(value.to_vec()),
             sparse if sparse.starts_with(b"GNU.sparse.") => {
                 return Err("sparse files in pax form are not supported: make the archive without --sparse".to_owned());
             }
-            _ => {}
+            _ => {
+                let name = key.strip_prefix(XATTR).filter(|name| is_taken(name));
+                self.xattrs.extend(name.map(|name| (name.to_vec(), value.to_vec())));
+            }
         }
         Ok(())
     }
+}
+
+fn is_taken(name: &[u8]) -> bool {
+    TAKEN.contains(&name) || name.starts_with(b"user.") && !name.starts_with(OVERLAY) && !name.contains(&0)
 }
 
 /// Calls `each` for every record: decimal length of the whole, space, key, `=`, value, newline.
@@ -120,7 +130,7 @@ pub fn entry(header: &Header, extension: Extension) -> Result<Entry, String> {
         gid: extension.gid.map_or_else(|| field(&old.gid, header.gid()), Ok)?,
         mtime: extension.mtime.map_or_else(|| field(&old.mtime, header.mtime()).map(|t| (t.cast_signed(), 0)), Ok)?,
         device,
-        capability: extension.capability,
+        xattrs: extension.xattrs,
     })
 }
 

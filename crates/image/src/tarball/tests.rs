@@ -48,7 +48,7 @@ fn reads_what_the_tar_crate_writes() {
     assert_eq!((&found[2].0.link[..], found[2].0.kind), (&b"usr/lib"[..], Kind::Symlink));
     let last = &found[3].0;
     assert_eq!(
-        (&last.path[..], last.mtime, last.capability.as_deref()),
+        (&last.path[..], last.mtime, last.xattrs.first().map(|(_, value)| value.as_slice())),
         (&b"renamed"[..], (12, 500_000_000), Some(&b"\x01\n\x02"[..]))
     );
 }

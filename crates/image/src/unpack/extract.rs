@@ -9,6 +9,7 @@ use crate::{
     tarball::{Entry, Kind, TarError, Walker},
 };
 use nix::{
+    errno::Errno,
     fcntl::{AtFlags, OFlag, openat},
     sys::{
         stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, mkdirat, mknodat, utimensat},
@@ -18,6 +19,7 @@ use nix::{
 };
 use std::{
     collections::BTreeSet,
+    ffi::CString,
     fs::File,
     io::{self, Read, Seek as _, SeekFrom, Write as _},
     os::fd::BorrowedFd,
@@ -46,9 +48,23 @@ struct Extraction {
     left: u64,
     summary: Summary,
     opaque: BTreeSet<Vec<u8>>,
-    /// Times of directories, set last: making what is in them changes them.
-    times: Vec<(Vec<u8>, (i64, u32))>,
+    /// Times of directories, set last: making what is in them changes them. And their attributes, which what is made in them
+    /// would inherit.
+    later: Vec<Later>,
     buffer: Vec<u8>,
+}
+
+/// What is left to do about a directory.
+struct Later {
+    path: Vec<u8>,
+    mtime: (i64, u32),
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Later {
+    fn of(path: &[u8], entry: &Entry) -> Self {
+        Self { path: path.to_vec(), mtime: entry.mtime, xattrs: entry.xattrs.clone() }
+    }
 }
 
 /// Unpacks the archive into the root of the process; `limit` bounds the bytes of all files together, holes included.
@@ -59,7 +75,7 @@ pub fn extract(input: impl Read, limit: u64) -> Result<Summary, Failure> {
         left: limit,
         summary: Summary::default(),
         opaque: BTreeSet::new(),
-        times: Vec::new(),
+        later: Vec::new(),
         buffer: vec![0; 256 << 10],
     };
     while let Some(entry) = walker.advance()? {
@@ -106,7 +122,7 @@ impl Extraction {
             return Err(Failure::Refused("the archive's root is no directory".to_owned()));
         }
         attributes(self.places.root(), b".", entry)?;
-        self.times.push((Vec::new(), entry.mtime));
+        self.later.push(Later::of(b"", entry));
         Ok(())
     }
 
@@ -172,7 +188,7 @@ impl Extraction {
                     Ok(()) | Err(nix::Error::EEXIST) => {}
                     Err(e) => return Err(failed("make directory", path)(e)),
                 }
-                self.times.push((path.to_vec(), entry.mtime));
+                self.later.push(Later::of(path, entry));
             }
             Kind::Symlink => {
                 if entry.link.is_empty() || entry.link.contains(&0) {
@@ -229,12 +245,13 @@ impl Extraction {
     }
 
     fn finish(mut self) -> Result<Summary, Failure> {
-        while let Some((path, mtime)) = self.times.pop() {
+        while let Some(Later { path, mtime, xattrs }) = self.later.pop() {
             let (dir, last) = name::split(&path);
             let last = if path.is_empty() { b"." } else { last };
             // A later entry may have taken its place, or that of a directory above.
             let Some(parent) = self.places.existing(dir) else { continue };
             if look(parent, last)?.is_some_and(|s| kind(&s) == SFlag::S_IFDIR) {
+                set_attributes(parent, last, &xattrs)?;
                 set_time(parent, last, mtime)?;
             }
         }
@@ -275,7 +292,7 @@ fn copy(file: &mut File, entry: &Entry, data: &mut impl Read, buffer: &mut [u8])
     }
 }
 
-/// Owner, then mode, then capabilities: each clears the next when changed after it.
+/// Owner, then mode, then attributes with file capabilities among them: each clears the next when changed after it.
 fn attributes(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Failure> {
     let id = |id: u64| {
         let bad = || Failure::Refused(format!("{} belongs to {id}, which is no user or group", entry.path.escape_ascii()));
@@ -289,21 +306,28 @@ fn attributes(dir: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), Fai
     }
     let mode = Mode::from_bits_truncate(entry.mode);
     fchmodat(dir, os(name), mode, FchmodatFlags::FollowSymlink).map_err(failed("set the mode of", &entry.path))?;
-    match &entry.capability {
-        Some(value) if entry.kind == Kind::File => {
-            capability(dir, name, value).map_err(failed("set the capabilities of", &entry.path))
-        }
-        _ => Ok(()),
-    }
+    if entry.kind == Kind::File { set_attributes(dir, name, &entry.xattrs) } else { Ok(()) }
 }
 
-fn capability(dir: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> nix::Result<()> {
+/// A file system without attributes of a sort keeps none of them.
+fn set_attributes(dir: BorrowedFd<'_>, name: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Failure> {
     use std::os::fd::AsRawFd as _;
-    let file = openat(dir, os(name), OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    // SAFETY: name and value outlive the call; the length is the value's.
-    let done =
-        unsafe { libc::fsetxattr(file.as_raw_fd(), c"security.capability".as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    nix::errno::Errno::result(done).map(drop)
+    if xattrs.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(dir, os(name), flags, Mode::empty()).map_err(failed("open", name))?;
+    for (key, value) in xattrs {
+        let bad = || Failure::Refused(format!("{} has an attribute with a zero byte in its name", name.escape_ascii()));
+        let key = CString::new(key.as_slice()).map_err(|_| bad())?;
+        // SAFETY: key and value outlive the call; the length is the value's.
+        let done = unsafe { libc::fsetxattr(file.as_raw_fd(), key.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+        match Errno::result(done) {
+            Ok(_) | Err(Errno::ENOTSUP) => {}
+            Err(error) => return Err(failed("set the attributes of", name)(error)),
+        }
+    }
+    Ok(())
 }
 
 fn set_time(dir: BorrowedFd<'_>, name: &[u8], (seconds, nanos): (i64, u32)) -> Result<(), Failure> {

@@ -41,8 +41,22 @@ impl Bed {
         self.store.import(&mut &bytes[..], "the archive", &quiet).map_err(|e| e.message)
     }
 
+    /// Waits until every image is on the disk for good.
+    pub fn settled(&self) {
+        let marked = |entry: fs::DirEntry| fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("\"boot\""));
+        for _ in 0..1000 {
+            let staged = fs::read_dir(self.root().join("staging")).unwrap().count();
+            if staged == 0 && !fs::read_dir(self.root().join("images")).unwrap().any(|entry| marked(entry.unwrap())) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("images do not settle");
+    }
+
     /// Everything below the store, apart from empty directories: what a failed call must not have changed.
     pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.settled();
         let mut found = BTreeSet::new();
         walk(&self.root(), &mut found);
         found

@@ -87,7 +87,8 @@ fn the_archive_is_taken_in_as_it_is_written_and_progress_told() {
     assert!(top(&image, "bin/sh").exists() && !top(&image, "etc/hostname").exists());
     assert!(told.lock().unwrap().contains(&"running apt-get".to_owned()));
     let args = fs::read_to_string(dir.path().join("args")).unwrap();
-    assert!(args.contains("--include=nginx-light\nbookworm\n-\n/"), "{args}");
+    let system = "systemd-sysv,dbus,iproute2,iputils-ping,netbase,procps";
+    assert!(args.contains(&format!("--include=nginx-light,{system}\nbookworm\n-\n/")), "a system without a command: {args}");
     assert_eq!(leftovers(&dir), Vec::<PathBuf>::new());
     let app = store.bootstrap(&request("bookworm", &[], &["nginx", "-g", "daemon off;"]), &quiet).unwrap();
     assert_eq!(
@@ -95,6 +96,11 @@ fn the_archive_is_taken_in_as_it_is_written_and_progress_told() {
         (ContainerKind::App, &["nginx".to_owned(), "-g".to_owned(), "daemon off;".to_owned()][..])
     );
     assert_eq!(app.layers, image.layers, "one content, one layer");
+    let args = fs::read_to_string(dir.path().join("args")).unwrap();
+    assert!(!args.contains("--include"), "nothing but the program is asked for: {args}");
+    store.bootstrap(&request("bookworm", &["sysvinit-core"], &[]), &quiet).unwrap();
+    let args = fs::read_to_string(dir.path().join("args")).unwrap();
+    assert!(args.contains("--include=sysvinit-core,iproute2,iputils-ping,netbase,procps\n"), "one init is enough: {args}");
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn owners_modes_times_links_and_capabilities_are_kept() {
         .entry(EntryType::Fifo, "usr/pipe", "", b"", 0o600)
         .pax("SCHILY.xattr.security.capability", &caps)
         .file("usr/ping", b"ping")
-        .pax("SCHILY.xattr.user.other", b"dropped")
+        .pax("SCHILY.xattr.user.own", b"kept")
+        .pax("SCHILY.xattr.trusted.other", b"dropped")
         .file("usr/plain", b"plain")
         .pax("mtime", b"1500000000.25")
         .file("usr/late", b"")
@@ -64,7 +65,8 @@ fn owners_modes_times_links_and_capabilities_are_kept() {
     assert_eq!((meta("usr/link").uid(), meta("usr").mtime()), (1234, 1_600_000_000));
     assert!(meta("usr/pipe").file_type().is_fifo());
     assert_eq!(xattr(&top(&image, "usr/ping"), "security.capability").unwrap(), caps);
-    assert_eq!(xattr(&top(&image, "usr/plain"), "user.other"), None);
+    assert_eq!(xattr(&top(&image, "usr/plain"), "user.own").as_deref(), Some(&b"kept"[..]));
+    assert_eq!(xattr(&top(&image, "usr/plain"), "trusted.other"), None);
     assert_eq!((meta("usr/late").mtime(), meta("usr/late").mtime_nsec()), (1_500_000_000, 250_000_000));
 }
 

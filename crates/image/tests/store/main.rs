@@ -3,6 +3,9 @@
 
 mod bed;
 mod bootstrap;
+mod commit;
+mod content;
+mod cut;
 mod evil;
 mod forms;
 mod life;

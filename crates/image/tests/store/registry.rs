@@ -1,8 +1,8 @@
 //! Pulls from Debian's docker-registry on loopback.
 
 use crate::bed::*;
-use api::view::PullRequest;
-use driver::Images as _;
+use api::view::{PullRequest, PushRequest};
+use driver::{Content as _, Images as _};
 use std::{
     fs,
     net::{TcpListener, TcpStream},
@@ -11,14 +11,14 @@ use std::{
 };
 use tempfile::TempDir;
 
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
     dir: TempDir,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -46,7 +46,7 @@ impl Registry {
     }
 
     /// Pushes an image of these layers; gives the digest of its manifest.
-    fn push(&self, name: &str, layers: &[Vec<u8>]) -> String {
+    pub fn push(&self, name: &str, layers: &[Vec<u8>]) -> String {
         let mut blobs = Blobs::default();
         let digest = blobs.image(layers);
         let archive = self.dir.path().join("push.tar");
@@ -55,7 +55,7 @@ impl Registry {
         digest
     }
 
-    fn copy(&self, from: &str, name: &str, more: &[&str]) {
+    pub fn copy(&self, from: &str, name: &str, more: &[&str]) {
         let to = format!("docker://{}/{name}", self.address);
         let mut args = vec!["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", "--src-tls-verify=false"];
         args.extend(more);
@@ -63,8 +63,8 @@ impl Registry {
         tool("skopeo", &args);
     }
 
-    fn request(&self, name: &str) -> PullRequest {
-        PullRequest { image: format!("{}/{name}", self.address), server: None, insecure: false }
+    pub fn request(&self, name: &str) -> PullRequest {
+        PullRequest { image: format!("{}/{name}", self.address), server: None, insecure: false, login: None }
     }
 }
 
@@ -112,12 +112,12 @@ fn docker_manifests_and_lists_of_several_machines() {
 #[test]
 fn nobody_listens() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let request = PullRequest { image: format!("127.0.0.1:{port}/web"), server: None, insecure: false };
+    let request = PullRequest { image: format!("127.0.0.1:{port}/web"), server: None, insecure: false, login: None };
     let bed = bed();
     let error = bed.store.pull(&request, &quiet).unwrap_err();
     assert_eq!(error.message, format!("registry 127.0.0.1:{port} does not answer: connection refused"));
     assert!(error.retryable);
-    let request = PullRequest { image: "not an image".to_owned(), server: None, insecure: false };
+    let request = PullRequest { image: "not an image".to_owned(), server: None, insecure: false, login: None };
     assert!(!bed.store.pull(&request, &quiet).unwrap_err().retryable);
 }
 
@@ -141,4 +141,30 @@ fn damage_in_the_registry_is_noticed() {
     let error = bed.store.pull(&registry.request("web:1"), &quiet).unwrap_err();
     assert!(error.message.contains("damaged"), "{error}");
     assert_eq!(bed.files(), before);
+}
+
+#[test]
+fn pushes_only_what_is_missing_and_the_digest_stays() {
+    let registry = Registry::start();
+    let layers: Vec<_> = (0..3).map(|n| Tar::new().file(&format!("layer{n}"), &vec![n; 2_000_000]).done()).collect();
+    let bed = bed();
+    let mut blobs = Blobs::default();
+    let digest = blobs.image(&layers);
+    let image = bed.import(&blobs.layout(&digest)).unwrap();
+    let to = |name: &str| PushRequest {
+        image: image.digest.clone(),
+        to: format!("{}/{name}", registry.address),
+        insecure: false,
+        login: None,
+    };
+    assert_eq!(bed.store.push(&to("out/web:1"), &quiet).unwrap(), digest);
+    assert_eq!(bed.store.push(&to("out/web:2"), &quiet).unwrap(), digest);
+    let told = tool("skopeo", &["inspect", "--tls-verify=false", &format!("docker://{}/out/web:2", registry.address)]);
+    assert!(told.contains(&digest), "{told}");
+    let other = crate::bed::bed();
+    assert_eq!(other.store.pull(&registry.request("out/web:1"), &quiet).unwrap().digest, digest);
+    let by_digest = bed.store.push(&to(&format!("web@{digest}")), &quiet).unwrap_err();
+    assert!(by_digest.message.ends_with("names a digest: an image is pushed to a tag"), "{by_digest}");
+    let nobody = PushRequest { to: "127.0.0.1:1/web:1".to_owned(), ..to("web:1") };
+    assert_eq!(bed.store.push(&nobody, &quiet).unwrap_err().message, "registry 127.0.0.1:1 does not answer: connection refused");
 }

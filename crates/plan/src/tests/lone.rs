@@ -79,6 +79,22 @@ fn one_made_anew_waits_for_its_predecessor() {
 }
 
 #[test]
+fn one_made_anew_in_its_own_place_gets_its_address_back() {
+    let mut world = three("container a server=s2\ncontainer b server=s2\nsettle");
+    let before = world.snapshot.container_plans["a"].placement.clone().unwrap();
+    let mut spec = world.snapshot.containers["a"].as_ref().clone();
+    spec.address = Some(before.address);
+    spec.created = api::Timestamp(before.placed.0 + 1);
+    world.snapshot.containers.insert(name("a"), spec.into());
+    world.run("look");
+    assert_eq!(world.snapshot.container_plans["a"].placement.as_ref().unwrap().wanted, Wanted::Stop);
+    world.run("settle");
+    let after = world.snapshot.container_plans["a"].placement.clone().unwrap();
+    assert_eq!((&after.server, after.address, after.wanted), (&before.server, before.address, Wanted::Run));
+    assert_ne!(after.id, before.id, "another instance, with files of its own");
+}
+
+#[test]
 fn one_to_be_removed_at_its_end_goes_with_its_spec() {
     let mut world = three("container a rm=1\nsettle\nexit a");
     let proposal = world.look();

@@ -106,6 +106,7 @@ impl<'a> Options<'a> {
             terminal: false,
             stdin: false,
             foreground: None,
+            system: api::system::SystemRules::default(),
         };
         let port = |port: &str| PublishedPort { host: port.parse().unwrap(), container: 80, protocol: Protocol::Tcp };
         PodTemplate {
@@ -469,6 +470,7 @@ pub fn report(phase: Phase, health: Health) -> InstanceReport {
         started: None,
         exit_code: None,
         restarts: 0,
+        limits: Vec::new(),
     }
 }
 

@@ -1,15 +1,24 @@
 //! Renders a system container as a configuration for LXC (lxc.container.conf(5)). Pure.
 
-use crate::{Error, Result, cgroup::Shape, spec::DEFAULT_PATH};
+use crate::{
+    Error, Result,
+    cgroup::Shape,
+    idmap,
+    limits::{CPU_PERIOD, quota},
+    spec::DEFAULT_PATH,
+};
 use api::spec::DEFAULT_PIDS;
-use driver::runtime::ContainerRun;
+use driver::runtime::{ContainerRun, MountRun};
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
 };
 
-/// Length of a period of the processor quota, in microseconds.
-const CPU_PERIOD: u64 = 100_000;
+/// Where LXC keeps what its configurations share.
+const SHARED: &str = "/usr/share/lxc/config";
+/// What root of a whole system never has: kernel modules, clocks, raw devices, labels. LXC's own list, which it clears where users
+/// are mapped; but systemd takes what it still holds for a promise that it works.
+const WITHOUT: &str = "mac_admin mac_override sys_time sys_module sys_rawio";
 
 /// All that the configuration depends on.
 pub struct Facts<'a> {
@@ -23,6 +32,12 @@ pub struct Facts<'a> {
     pub netns: &'a Path,
     /// Generated files for `/etc`, as source and target.
     pub etc: &'a [(PathBuf, &'static str)],
+    /// Host directories inside, where they lie now.
+    pub mounts: &'a [MountRun],
+    /// A `/sys` to be shown instead of one of its own.
+    pub sys: Option<&'a Path>,
+    /// Terminal that its console leads to. None: the first program has `lxc-start`'s own streams.
+    pub console: Option<&'a Path>,
     /// User of the first program.
     pub uid: u32,
     /// Its group.
@@ -45,18 +60,18 @@ pub fn render(facts: &Facts<'_>) -> Result<String> {
     Ok(text)
 }
 
-fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+fn lines<'a>(facts: &Facts<'a>) -> Vec<(&'a str, String)> {
     let container = facts.container;
-    let mut all = vec![
-        ("lxc.include", "/usr/share/lxc/config/common.conf".to_owned()),
+    let mut all: Vec<(&'a str, String)> = trust(facts);
+    all.extend([
         ("lxc.arch", std::env::consts::ARCH.to_owned()),
         ("lxc.uts.name", facts.hostname.to_owned()),
         ("lxc.rootfs.path", format!("dir:{}", facts.root.display())),
         ("lxc.net.0.type", "none".to_owned()),
         ("lxc.namespace.share.net", facts.netns.display().to_string()),
         ("lxc.apparmor.profile", "unconfined".to_owned()),
-        // No login terminals, no console: the first program has lxc-start's own streams, which lead to the log.
-        ("lxc.console.path", "none".to_owned()),
+        ("lxc.console.path", facts.console.map_or_else(|| "none".to_owned(), |path| path.display().to_string())),
+        // The console is the only terminal.
         ("lxc.tty.max", "0".to_owned()),
         ("lxc.autodev", "1".to_owned()),
         ("lxc.init.uid", facts.uid.to_string()),
@@ -67,26 +82,60 @@ fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("lxc.cgroup.dir.monitor", format!("{}-keeper", facts.cgroup)),
         ("lxc.cgroup.dir.container", facts.cgroup.to_owned()),
         ("lxc.cgroup.dir.container.inner", "inner".to_owned()),
-    ];
+    ]);
     if !container.env.iter().any(|e| e.starts_with("PATH=")) {
         all.push(("lxc.environment", DEFAULT_PATH.to_owned()));
+    }
+    if facts.console.is_some() {
+        // Busybox's init otherwise speaks to the streams it was started with, which are not the console but lxc-start's own.
+        all.push(("lxc.environment", "CONSOLE=/dev/console".to_owned()));
     }
     all.extend(container.env.iter().map(|entry| ("lxc.environment", entry.clone())));
     all.extend(limits(facts));
     all.extend(facts.etc.iter().map(|(source, target)| ("lxc.mount.entry", mount(source, target, "file", false))));
-    all.extend(container.mounts.iter().map(|m| {
+    all.extend(facts.mounts.iter().map(|m| {
         let kind = if m.source.is_file() { "file" } else { "dir" };
         ("lxc.mount.entry", mount(&m.source, &m.target, kind, m.read_only))
     }));
     if container.read_only {
         all.push(("lxc.rootfs.options", "ro".to_owned()));
     }
+    // Asked for in so many words, and so the last to speak. What Roost relies on was refused when it was asked for.
+    all.extend(container.system.lxc.iter().map(|(key, value)| (key.as_str(), value.clone())));
     all
+}
+
+/// How far the container is trusted: whose root it is, what it sees of the kernel.
+fn trust(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let nesting = facts.container.system.nesting;
+    let mut all = vec![("lxc.include", format!("{SHARED}/common.conf"))];
+    if facts.container.user_namespace {
+        all.push(("lxc.include", format!("{SHARED}/userns.conf")));
+        all.push(("lxc.cap.drop", WITHOUT.to_owned()));
+        all.extend(["u", "g"].map(|kind| ("lxc.idmap", format!("{kind} 0 {} {}", idmap::FIRST, idmap::COUNT))));
+    }
+    if nesting {
+        all.push(("lxc.include", format!("{SHARED}/nesting.conf")));
+    }
+    if let Some(sys) = facts.sys {
+        // A /sys of its own may only be mounted by the owner of the network.
+        let proc = if nesting { "proc:rw" } else { "proc:mixed" };
+        all.push(("lxc.mount.auto", String::new()));
+        all.push(("lxc.mount.auto", format!("{proc} cgroup:mixed")));
+        // Its files are root's outside, so that root inside can change none; a nested system must be able to mount its own.
+        let options = if nesting { "rbind,nosuid,nodev,noexec" } else { "rbind,ro,nosuid,nodev,noexec" };
+        all.push(("lxc.mount.entry", format!("{} sys none {options} 0 0", escape(&sys.display().to_string()))));
+    }
+    all
+}
+
+/// Blanks as fstab(5) wants them.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
 }
 
 /// A line as in fstab(5); the target is relative to the root.
 fn mount(source: &Path, target: &str, kind: &str, read_only: bool) -> String {
-    let escape = |text: &str| text.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
     let mode = if read_only { ",ro" } else { "" };
     let source = source.display().to_string();
     format!("{} {} none bind,create={kind}{mode} 0 0", escape(&source), escape(target.trim_start_matches('/')))
@@ -95,7 +144,7 @@ fn mount(source: &Path, target: &str, kind: &str, read_only: bool) -> String {
 fn limits(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     let limits = &facts.container.limits;
     let pids = limits.pids.unwrap_or(DEFAULT_PIDS).to_string();
-    let quota = limits.cpu.map(|cpu| (u64::from(cpu.0) * CPU_PERIOD / 1000).max(1000));
+    let quota = quota(limits);
     let mut all = Vec::new();
     match facts.shape {
         Shape::V1 { swap, .. } => {
@@ -152,6 +201,7 @@ mod tests {
             size: None,
             stdin: false,
             awaited: false,
+            system: api::system::SystemRules::default(),
         }
     }
 
@@ -162,6 +212,9 @@ mod tests {
             root: Path::new("/run/roost/pods/7/c/main/root"),
             netns: Path::new("/run/netns/roost-7"),
             etc: &[(PathBuf::from("/var/lib/roost/pods/7/c/main/etc/hosts"), "/etc/hosts")],
+            mounts: &container.mounts,
+            sys: container.user_namespace.then_some(Path::new("/mnt/1")),
+            console: container.user_namespace.then_some(Path::new("/dev/pts/7")),
             uid: 0,
             gid: 0,
             cgroup: "roost/7/main",
@@ -174,6 +227,15 @@ mod tests {
         let on = |shape: &Shape| rendered(&container(), shape).unwrap().replace(std::env::consts::ARCH, "ARCH");
         insta::assert_snapshot!("v1", on(&Shape::V1 { mounts: Vec::new(), unified: None, swap: true }));
         insta::assert_snapshot!("v2", on(&Shape::V2 { mount: "/sys/fs/cgroup".into() }));
+    }
+
+    #[test]
+    fn an_unprivileged_one_with_nesting_and_keys_of_its_own() {
+        let lxc = vec![("lxc.prlimit.nofile".to_owned(), "1024".to_owned())];
+        let system = api::system::SystemRules { nesting: true, lxc, ..Default::default() };
+        let mapped = ContainerRun { user_namespace: true, system, ..container() };
+        let text = rendered(&mapped, &Shape::V2 { mount: "/sys/fs/cgroup".into() }).unwrap();
+        insta::assert_snapshot!("unprivileged", text.replace(std::env::consts::ARCH, "ARCH"));
     }
 
     #[test]

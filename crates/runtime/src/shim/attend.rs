@@ -6,8 +6,9 @@ use super::{client::Client, log::Lines, now, start::Pod};
 use crate::{
     Error, Result,
     cgroup::Shape,
+    lxc,
     paths::SOCKET,
-    record::{ExitRecord, Order, write_json},
+    record::{ExitRecord, Order, read_json, write_json},
     sys,
 };
 use api::{Name, spec::ContainerKind, stream::FrameKind};
@@ -214,8 +215,13 @@ impl<'a> Attending<'a> {
     /// Signals the main process of each container that runs: this one, or its own stop signal.
     fn signal(&self, signal: Option<i32>) {
         for container in self.pod.containers.iter().filter(|c| c.exit_code.is_none()) {
+            let Some(main) = container.main() else { continue };
+            if signal.is_none() && container.kind == ContainerKind::System {
+                lxc::init::ask_to_stop(container.stop_signal, main);
+                continue;
+            }
             // SAFETY: plain numbers; the process is our child, or watched by it, so the number is still its own.
-            unsafe { libc::kill(container.main, signal.unwrap_or(container.stop_signal)) };
+            unsafe { libc::kill(main, signal.unwrap_or(container.stop_signal)) };
         }
     }
 
@@ -246,9 +252,19 @@ impl<'a> Attending<'a> {
     fn kill_if_due(&mut self) {
         if self.kill_at.is_some_and(|at| base::env::instant() >= at) {
             self.signal(Some(libc::SIGKILL));
+            self.kill_keepers();
             self.killed = true;
             self.thaw();
             self.kill_at = Some(base::env::instant() + KILL_AGAIN);
+        }
+    }
+
+    /// A system without a first process, as one that is just rebooting, cannot be killed by it.
+    fn kill_keepers(&self) {
+        let running = self.pod.containers.iter().filter(|c| c.exit_code.is_none());
+        for container in running.filter(|c| c.kind == ContainerKind::System && c.main().is_none()) {
+            // SAFETY: plain numbers; it is our child and not reaped yet.
+            unsafe { libc::kill(container.child, libc::SIGKILL) };
         }
     }
 
@@ -264,6 +280,7 @@ impl<'a> Attending<'a> {
             let Some(container) = self.pod.containers.iter_mut().find(|c| c.child == pid) else { continue };
             let code = sys::exit_code(status);
             container.exit_code = Some(code);
+            container.console = None;
             let several = self.pod.containers.len() > 1;
             if several && !self.stopping {
                 self.first_end = Some((self.pod.containers.iter().find(|c| c.child == pid).map(|c| c.name.clone()), code))
@@ -309,7 +326,10 @@ impl<'a> Attending<'a> {
 
     /// What there is to say beyond the exit code.
     fn message(&self, shape: &Shape) -> Option<String> {
-        for (container, asked) in self.pod.containers.iter().zip(&self.order.pod.containers) {
+        // Limits may have been changed since.
+        let pod = read_json(&self.order.paths.pod()).ok().flatten();
+        let asked = pod.as_ref().unwrap_or(&self.order.pod);
+        for (container, asked) in self.pod.containers.iter().zip(&asked.containers) {
             let kills = shape.oom_kills(&container.cgroup);
             if kills > 0 && container.exit_code != Some(0) {
                 let limit = asked.limits.memory.map_or_else(|| "this server's".to_owned(), |m| format!("its limit of {m}"));

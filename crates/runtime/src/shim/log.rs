@@ -123,7 +123,9 @@ impl Lines {
     }
 
     fn flush(&mut self, at: Timestamp, out: &mut Vec<u8>) {
-        let text = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
+        // A terminal ends lines with a carriage return as well; a console that leads to another terminal with two.
+        let end = self.partial.iter().rposition(|b| *b != b'\r').map_or(0, |last| last + 1);
+        let text = &self.partial[..end];
         let line = LogLine { at, stderr: self.stderr, message: String::from_utf8_lossy(text).into_owned() };
         if serde_json::to_writer(&mut *out, &line).is_ok() {
             out.push(b'\n');
@@ -173,9 +175,9 @@ mod tests {
     #[test]
     fn what_is_not_text_is_replaced_and_carriage_returns_go() {
         let (mut splitter, mut out) = (Lines::new(false), Vec::new());
-        splitter.feed(b"a\xffb\r\nrest", Timestamp(1), &mut out);
+        splitter.feed(b"a\xffb\r\nc\rd\r\r\n\r\nrest", Timestamp(1), &mut out);
         splitter.finish(Timestamp(1), &mut out);
-        assert_eq!(read(&out), ["a\u{fffd}b", "rest"]);
+        assert_eq!(read(&out), ["a\u{fffd}b", "c\rd", "", "rest"]);
     }
 
     #[test]

@@ -60,6 +60,20 @@ pub struct Container {
     pub terminal: bool,
     /// Until when its output is kept for who is awaited.
     pub awaited: Option<Instant>,
+    /// Application or system.
+    pub kind: ContainerKind,
+    /// The container's end of its console, held open while a system that reboots has it closed.
+    pub console: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Its main process now, if there is one: a system that reboots has another each time.
+    pub fn main(&self) -> Option<i32> {
+        match self.kind {
+            ContainerKind::System if self.main != self.child => lxc::init::first_of(self.child),
+            _ => Some(self.main),
+        }
+    }
 }
 
 impl Pod {
@@ -67,7 +81,7 @@ impl Pod {
     pub fn running(&self) -> Running {
         let told = |c: &Container| RunningContainer {
             name: c.name.clone(),
-            pid: c.exit_code.is_none().then_some(c.main),
+            pid: if c.exit_code.is_none() { c.main() } else { None },
             exit_code: c.exit_code,
         };
         Running { started: self.started, containers: self.containers.iter().map(told).collect() }
@@ -117,29 +131,28 @@ fn one(making: &Making<'_>) -> Result<Container, Refusal> {
     let (streams, ends) = streams(container)?;
     let (child, main) = make(making, streams)?;
     let terminal = ends.hand_over.is_some();
-    let (outputs, input) = match ends.hand_over {
+    let (outputs, input, console) = match ends.hand_over {
         Some(socket) => {
-            let master = received_terminal(&socket)?;
+            let (master, theirs) = received_terminal(&socket)?;
             let input = master.try_clone().map_err(|e| Error::call("keep the terminal", e))?;
-            (vec![(master, false)], Input::new(input, true))
+            (vec![(master, false)], Input::new(input, true), theirs)
         }
-        None => (ends.outputs, ends.input),
+        None => (ends.outputs, ends.input, None),
     };
     Ok(Container {
         name: container.name.clone(),
         child,
         main,
         exit_code: None,
-        stop_signal: match container.kind {
-            ContainerKind::App => container.stop_signal,
-            ContainerKind::System => lxc::stop_signal(container.stop_signal, main),
-        },
+        stop_signal: container.stop_signal,
         cgroup: making.cgroup(),
         log,
         outputs,
         input,
         terminal,
         awaited: container.awaited.then(|| base::env::instant() + AWAITED),
+        kind: container.kind,
+        console,
     })
 }
 
@@ -150,10 +163,11 @@ struct Ends {
     hand_over: Option<UnixStream>,
 }
 
-/// Both ends of the container's streams. A system container's console only says something.
+/// Both ends of the container's streams. An init has a console, which is a terminal.
 fn streams(container: &ContainerRun) -> Result<(Streams, Ends)> {
     let app = container.kind == ContainerKind::App;
-    if container.terminal && app {
+    let terminal = if app { container.terminal } else { lxc::init::is_init(&container.argv) };
+    if terminal {
         let (ours, theirs) = UnixStream::pair().map_err(|e| Error::call("make a socket", e))?;
         let streams = Streams { input: null()?, output: null()?, error: null()?, terminal: Some(theirs.into()) };
         return Ok((streams, Ends { outputs: Vec::new(), input: Input::default(), hand_over: Some(ours) }));
@@ -170,12 +184,14 @@ fn streams(container: &ContainerRun) -> Result<(Streams, Ends)> {
     Ok((streams, Ends { outputs: vec![(output, false), (error, true)], input, hand_over: None }))
 }
 
-fn received_terminal(socket: &UnixStream) -> Result<OwnedFd> {
+/// Our end of a terminal, and the container's where that is to be held as well.
+fn received_terminal(socket: &UnixStream) -> Result<(OwnedFd, Option<OwnedFd>)> {
     if !sys::wait_readable(socket.as_fd(), MAKING_MILLIS)? {
         return Err(Error::text("the container's terminal did not come in time"));
     }
-    let (_, mut all) = fds::receive(socket.as_fd(), &mut [0; 8])?;
-    all.pop().ok_or_else(|| Error::text("the container's terminal did not come"))
+    let mut all = fds::receive(socket.as_fd(), &mut [0; 8])?.1.into_iter();
+    let ours = all.next().ok_or_else(|| Error::text("the container's terminal did not come"))?;
+    Ok((ours, all.next()))
 }
 
 /// Makes the container in a process of its own. Gives our child and the container's main process.
@@ -188,7 +204,7 @@ fn make(making: &Making<'_>, streams: Streams) -> Result<(i32, i32), Refusal> {
             drop(answer);
             let made = match making.container().kind {
                 ContainerKind::App => making.app(streams).map_or_else(Made::Refused, Made::Process),
-                ContainerKind::System => Made::Refused(lxc::become_keeper(making, &streams)),
+                ContainerKind::System => Made::Refused(lxc::keeper::become_keeper(making, &streams)),
             };
             let text = serde_json::to_vec(&made).unwrap_or_default();
             let _ = std::fs::File::from(told).write_all(&text);
@@ -205,7 +221,7 @@ fn make(making: &Making<'_>, streams: Streams) -> Result<(i32, i32), Refusal> {
                     Err(refusal)
                 }
                 None if making.container().kind == ContainerKind::System => {
-                    lxc::main_process(making, maker).map(|main| (maker, main))
+                    lxc::init::main_process(&making.paths(), maker).map(|main| (maker, main))
                 }
                 None => Err(Refusal::before("the process that makes containers died; the kernel's log may say why")),
             }

@@ -25,6 +25,7 @@ fn container() -> ContainerRun {
         size: None,
         stdin: false,
         awaited: false,
+        system: api::system::SystemRules::default(),
     }
 }
 
@@ -36,7 +37,7 @@ fn rendered(container: &ContainerRun, shape: &Shape, leader: Option<i32>) -> Val
         root: Path::new("/run/roost/pods/7/c/main/root"),
         leader,
         etc: &[(PathBuf::from("/var/lib/roost/pods/7/c/main/etc/hosts"), "/etc/hosts")],
-        mounts: &[(PathBuf::from("/srv/data"), "/data".to_owned(), true)],
+        mounts: &[MountRun { source: "/srv/data".into(), target: "/data".to_owned(), read_only: true }],
         user: &user,
         cgroup: "roost/7/main",
         shape,

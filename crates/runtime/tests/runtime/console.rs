@@ -13,7 +13,7 @@ use std::{
 };
 
 /// A console, and all that came from it.
-struct Talk {
+pub struct Talk {
     stream: UnixStream,
     console: (bool, bool),
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn with(bed: &Bed, id: InstanceId, whole: bool) -> Self {
+    pub fn with(bed: &Bed, id: InstanceId, whole: bool) -> Self {
         let Console { stream, terminal, input, .. } = bed.inspector().attach(id, None, whole).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (bytes, out, err) = (Vec::new(), Vec::new(), Vec::new());
@@ -36,7 +36,7 @@ impl Talk {
         self.stream.write_all(&[&[kind as u8][..], &length, bytes].concat()).unwrap();
     }
 
-    fn typed(&mut self, text: &str) {
+    pub fn typed(&mut self, text: &str) {
         self.say(FrameKind::Stdin, text.as_bytes());
     }
 

@@ -1,126 +1,99 @@
 //! Start, end, stop, start again, remove.
 
-use crate::bed::{Bed, NO_GRACE, on_both, request, until};
-use api::{quantity::Span, spec::ContainerKind};
+use crate::bed::{Bed, NO_GRACE, request, until};
+use api::quantity::Span;
 use driver::runtime::{Inspect as _, MountRun, PodState};
 use std::time::{Duration, Instant};
 
-#[test]
-fn a_pod_runs_is_observed_and_stops() {
-    on_both(|bed| {
-        let pod = bed.pod("trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.05; done");
-        let status = bed.rt().ensure(&pod).unwrap();
-        assert_eq!(status.state, PodState::Running);
-        assert!(status.started.is_some());
-        bed.until_logged(pod.id, "hello");
-        let again = bed.rt().ensure(&pod).unwrap();
-        assert_eq!((again.pid, again.state), (status.pid, PodState::Running), "one that runs is left alone");
-        let begin = Instant::now();
-        let stopped = bed.rt().stop(pod.id, Span::seconds(10)).unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(5));
-        assert_eq!(stopped.state, PodState::Stopped);
-        if bed.kind == ContainerKind::App {
-            assert_eq!(stopped.exit_code, Some(7));
-        }
-        assert!(bed.log(pod.id, "main").contains(&"bye".to_owned()));
-        assert_eq!(bed.ended.recv_timeout(Duration::from_secs(5)).unwrap(), pod.id);
-        until("the shim is gone", || bed.shims().is_empty());
-    });
+pub fn a_pod_runs_is_observed_and_stops(bed: &mut Bed) {
+    let pod = bed.pod("trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.05; done");
+    let status = bed.rt().ensure(&pod).unwrap();
+    assert_eq!(status.state, PodState::Running);
+    assert!(status.started.is_some());
+    bed.until_logged(pod.id, "hello");
+    let again = bed.rt().ensure(&pod).unwrap();
+    assert_eq!((again.pid, again.state), (status.pid, PodState::Running), "one that runs is left alone");
+    let begin = Instant::now();
+    let stopped = bed.rt().stop(pod.id, Span::seconds(10)).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(stopped.state, PodState::Stopped);
+    assert_eq!(stopped.exit_code, Some(bed.code(7)));
+    assert!(bed.log(pod.id, "main").contains(&"bye".to_owned()));
+    assert_eq!(bed.ended.recv_timeout(Duration::from_secs(5)).unwrap(), pod.id);
+    until("the shim is gone", || bed.shims().is_empty());
 }
 
-#[test]
-fn exit_codes_output_and_environment_come_through() {
-    let bed = Bed::app();
-    let mut pod = bed.pod("echo out $COLOUR; echo err >&2; echo $HOME $PWD; hostname; cat /etc/hosts /etc/resolv.conf; exit 42");
-    pod.containers[0].workdir = "/srv/made".to_owned();
-    assert_eq!(bed.run(&pod), (Some(42), None));
+pub fn exit_codes_output_and_environment_come_through(bed: &mut Bed) {
+    let pod = bed.pod("echo out $COLOUR; echo err >&2; hostname; cat /etc/hosts /etc/resolv.conf; exit 42");
+    assert_eq!(bed.run(&pod), (Some(bed.code(42)), None));
     let log = bed.log(pod.id, "main");
-    for line in ["out blue", "!err", "/root /srv/made", "c1", "10.9.8.7\tc1", "nameserver 10.9.8.1"] {
+    for line in ["out blue", "!err", "c1", "10.9.8.7\tc1", "nameserver 10.9.8.1"] {
         assert!(log.contains(&line.to_owned()), "{line}: {log:?}");
     }
     assert_eq!(bed.ended.recv_timeout(Duration::from_secs(5)).unwrap(), pod.id);
 }
 
-#[test]
-fn one_that_does_not_listen_is_killed_after_its_grace() {
-    on_both(|bed| {
-        let pod = bed.pod("trap '' TERM; echo ready; while :; do sleep 0.05; done");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "ready");
-        let begin = Instant::now();
-        let stopped = bed.rt().stop(pod.id, Span::millis(400)).unwrap();
-        let took = begin.elapsed();
-        assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(5), "{took:?}");
-        if bed.kind == ContainerKind::App {
-            assert_eq!(stopped.exit_code, Some(137));
-        }
-        assert_eq!(stopped.state, PodState::Stopped);
-    });
+pub fn one_that_does_not_listen_is_killed_after_its_grace(bed: &mut Bed) {
+    let pod = bed.pod("trap '' TERM; echo ready; while :; do sleep 0.05; done");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "ready");
+    let begin = Instant::now();
+    let stopped = bed.rt().stop(pod.id, Span::millis(400)).unwrap();
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(stopped.exit_code, Some(137));
+    assert_eq!(stopped.state, PodState::Stopped);
 }
 
-#[test]
-fn files_are_kept_over_stop_and_start() {
-    on_both(|bed| {
-        let pod = bed.pod("cat /kept; echo once >> /kept; echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "ready");
-        bed.rt().stop(pod.id, Span::seconds(5)).unwrap();
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "once");
-        assert!(!bed.layer.join("kept").exists(), "layers are never written");
-        bed.rt().stop(pod.id, NO_GRACE).unwrap();
-    });
+pub fn files_are_kept_over_stop_and_start(bed: &mut Bed) {
+    let pod = bed.pod("cat /kept; echo once >> /kept; echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "ready");
+    bed.rt().stop(pod.id, Span::seconds(5)).unwrap();
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "once");
+    assert!(!bed.layer.join("kept").exists(), "layers are never written");
+    bed.rt().stop(pod.id, NO_GRACE).unwrap();
 }
 
-#[test]
-fn removing_leaves_nothing() {
-    on_both(|bed| {
-        let pod = bed.pod("echo ready; sleep 600 & sleep 600");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "ready");
-        assert!(!bed.leftovers().is_empty(), "the test sees what is there");
-        bed.rt().remove(pod.id).unwrap();
-        until("the shim is gone", || bed.shims().is_empty());
-        assert_eq!(bed.leftovers(), Vec::<String>::new());
-        bed.rt().remove(pod.id).unwrap();
-        assert!(bed.rt().observe().unwrap().is_empty());
-    });
+pub fn removing_leaves_nothing(bed: &mut Bed) {
+    let pod = bed.pod("echo ready; sleep 600 & sleep 600");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "ready");
+    assert!(!bed.leftovers().is_empty(), "the test sees what is there");
+    bed.rt().remove(pod.id).unwrap();
+    until("the shim is gone", || bed.shims().is_empty());
+    assert_eq!(bed.leftovers(), Vec::<String>::new());
+    bed.rt().remove(pod.id).unwrap();
+    assert!(bed.rt().observe().unwrap().is_empty());
 }
 
-#[test]
-fn signals_reach_the_main_process() {
-    on_both(|bed| {
-        let pod = bed.pod("trap 'echo hup' HUP; echo ready; while :; do sleep 0.05; done");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "ready");
-        bed.rt().signal(pod.id, libc::SIGHUP).unwrap();
-        bed.until_logged(pod.id, "hup");
-    });
+pub fn signals_reach_the_main_process(bed: &mut Bed) {
+    let pod = bed.pod("trap 'echo hup' HUP; echo ready; while :; do sleep 0.05; done");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "ready");
+    bed.rt().signal(pod.id, libc::SIGHUP).unwrap();
+    bed.until_logged(pod.id, "hup");
 }
 
-#[test]
-fn frozen_is_still_and_can_be_stopped() {
-    on_both(|bed| {
-        let pod = bed.pod("trap 'exit 0' TERM; while :; do echo tick; sleep 0.02; done");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "tick");
-        bed.rt().freeze(pod.id, true).unwrap();
-        assert_eq!(bed.status(pod.id).state, PodState::Frozen);
-        std::thread::sleep(Duration::from_millis(100));
-        let before = bed.log(pod.id, "main").len();
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(bed.log(pod.id, "main").len(), before);
-        assert!(bed.rt().exec(pod.id, &request(&["true"])).err().unwrap().message.contains("frozen"));
-        bed.rt().freeze(pod.id, false).unwrap();
-        until("it ticks again", || bed.log(pod.id, "main").len() > before);
-        bed.rt().freeze(pod.id, true).unwrap();
-        assert_eq!(bed.rt().stop(pod.id, Span::seconds(5)).unwrap().state, PodState::Stopped);
-    });
+pub fn frozen_is_still_and_can_be_stopped(bed: &mut Bed) {
+    let pod = bed.pod("trap 'exit 0' TERM; while :; do echo tick; sleep 0.02; done");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "tick");
+    bed.rt().freeze(pod.id, true).unwrap();
+    assert_eq!(bed.status(pod.id).state, PodState::Frozen);
+    std::thread::sleep(Duration::from_millis(100));
+    let before = bed.log(pod.id, "main").len();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(bed.log(pod.id, "main").len(), before);
+    assert!(bed.rt().exec(pod.id, &request(&["true"])).err().unwrap().message.contains("frozen"));
+    bed.rt().freeze(pod.id, false).unwrap();
+    until("it ticks again", || bed.log(pod.id, "main").len() > before);
+    bed.rt().freeze(pod.id, true).unwrap();
+    assert_eq!(bed.rt().stop(pod.id, Span::seconds(5)).unwrap().state, PodState::Stopped);
 }
 
-#[test]
-fn what_cannot_start_says_why_and_leaves_nothing_running() {
-    let bed = Bed::app();
+pub fn what_cannot_start_says_why_and_leaves_nothing_running(bed: &mut Bed) {
     for (program, code, words) in [
         ("nonesuch", 127, "\"nonesuch\" is not in the container's PATH"),
         ("/bin/nonesuch", 127, "does not exist in the container"),
@@ -144,23 +117,29 @@ fn what_cannot_start_says_why_and_leaves_nothing_running() {
     assert_eq!(bed.leftovers(), Vec::<String>::new());
 }
 
+pub fn mounts_show_what_they_should(bed: &mut Bed) {
+    let data = bed.dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("in"), "from outside\n").unwrap();
+    let mut pod = bed.pod("cat /data/in; echo x > /data/out && echo written; echo x > /fixed/out || echo refused; echo done");
+    let mount = |target: &str, read_only| MountRun { source: data.clone(), target: target.to_owned(), read_only };
+    pod.containers[0].mounts = vec![mount("/data", false), mount("/fixed", true)];
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "done");
+    let log = bed.log(pod.id, "main");
+    for line in ["from outside", "written", "refused"] {
+        assert!(log.contains(&line.to_owned()), "{line}: {log:?}");
+    }
+    assert!(data.join("out").exists());
+}
+
 #[test]
-fn mounts_show_what_they_should() {
-    on_both(|bed| {
-        let data = bed.dir.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        std::fs::write(data.join("in"), "from outside\n").unwrap();
-        let mut pod = bed.pod("cat /data/in; echo x > /data/out && echo written; echo x > /fixed/out || echo refused; echo done");
-        let mount = |target: &str, read_only| MountRun { source: data.clone(), target: target.to_owned(), read_only };
-        pod.containers[0].mounts = vec![mount("/data", false), mount("/fixed", true)];
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "done");
-        let log = bed.log(pod.id, "main");
-        for line in ["from outside", "written", "refused"] {
-            assert!(log.contains(&line.to_owned()), "{line}: {log:?}");
-        }
-        assert!(data.join("out").exists());
-    });
+fn a_working_directory_is_made() {
+    let bed = Bed::app();
+    let mut pod = bed.pod("echo $HOME $PWD");
+    pod.containers[0].workdir = "/srv/made".to_owned();
+    assert_eq!(bed.run(&pod), (Some(0), None));
+    assert_eq!(bed.log(pod.id, "main"), ["/root /srv/made"]);
 }
 
 #[test]
@@ -201,24 +180,21 @@ fn containers_of_a_pod_share_network_names_and_end_together() {
     assert_eq!(main[..3], side[..3]);
 }
 
-#[test]
-fn files_can_be_seen_from_outside_running_or_stopped() {
-    on_both(|bed| {
-        let pod = bed.pod("echo content > /made; echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done");
-        bed.rt().ensure(&pod).unwrap();
-        bed.until_logged(pod.id, "ready");
-        let inspector = bed.inspector();
-        let read = || std::fs::read_to_string(inspector.root_directory(pod.id, None).unwrap().join("made")).unwrap();
-        assert_eq!(read(), "content\n");
-        let stats = inspector.stats(pod.id).unwrap();
-        assert!(stats.pids >= 1 && stats.memory.0 > 0 && stats.cpu_micros > 0, "{stats:?}");
-        bed.rt().stop(pod.id, Span::seconds(5)).unwrap();
-        assert_eq!((read(), read()), ("content\n".to_owned(), "content\n".to_owned()));
-        bed.rt().ensure(&pod).unwrap();
-        bed.rt().remove(pod.id).unwrap();
-        until("the shim is gone", || bed.shims().is_empty());
-        assert_eq!(bed.leftovers(), Vec::<String>::new());
-    });
+pub fn files_can_be_seen_from_outside_running_or_stopped(bed: &mut Bed) {
+    let pod = bed.pod("echo content > /made; echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+    bed.rt().ensure(&pod).unwrap();
+    bed.until_logged(pod.id, "ready");
+    let inspector = bed.inspector();
+    let read = || std::fs::read_to_string(inspector.root_directory(pod.id, None).unwrap().join("made")).unwrap();
+    assert_eq!(read(), "content\n");
+    let stats = inspector.stats(pod.id).unwrap();
+    assert!(stats.pids >= 1 && stats.memory.0 > 0 && stats.cpu_micros > 0, "{stats:?}");
+    bed.rt().stop(pod.id, Span::seconds(5)).unwrap();
+    assert_eq!((read(), read()), ("content\n".to_owned(), "content\n".to_owned()));
+    bed.rt().ensure(&pod).unwrap();
+    bed.rt().remove(pod.id).unwrap();
+    until("the shim is gone", || bed.shims().is_empty());
+    assert_eq!(bed.leftovers(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Memory, processes, processor: asked for, and held.
 
-use crate::bed::{Bed, on_both};
-use api::{
-    Bytes, Cpu,
-    spec::{ContainerKind, Limits},
-};
+use crate::bed::Bed;
+use api::{Bytes, Cpu, spec::Limits};
 
 #[test]
 fn who_takes_more_memory_than_allowed_is_killed_and_it_is_said() {
@@ -19,28 +16,25 @@ fn who_takes_more_memory_than_allowed_is_killed_and_it_is_said() {
     assert_eq!(bed.run(&calm), (Some(1), None));
 }
 
-#[test]
-fn processes_are_limited_and_a_command_counts() {
-    on_both(|bed| {
-        let mut pod = bed.pod("i=0; while [ $i -lt 60 ]; do sleep 600 & i=$((i+1)); done; echo never");
-        pod.containers[0].limits = Limits { pids: Some(20), ..Limits::default() };
-        let held = bed.pod("echo ready; sleep 600");
-        let held = driver::runtime::PodRun {
-            containers: vec![driver::runtime::ContainerRun {
-                limits: Limits { pids: Some(20), ..Limits::default() },
-                ..held.containers[0].clone()
-            }],
-            ..held
-        };
-        bed.rt().ensure(&pod).unwrap();
-        crate::bed::until("forking was refused", || bed.log(pod.id, "main").iter().any(|l| l.contains("fork")));
-        assert!(!bed.log(pod.id, "main").contains(&"never".to_owned()));
-        bed.rt().ensure(&held).unwrap();
-        bed.until_logged(held.id, "ready");
-        let script = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; echo never";
-        let (code, text) = bed.exec(held.id, &["sh", "-c", script]);
-        assert!(code != 0 && !text.contains("never"), "{code} {text}");
-    });
+pub fn processes_are_limited_and_a_command_counts(bed: &mut Bed) {
+    let mut pod = bed.pod("i=0; while [ $i -lt 60 ]; do sleep 600 & i=$((i+1)); done; echo never");
+    pod.containers[0].limits = Limits { pids: Some(20), ..Limits::default() };
+    let held = bed.pod("echo ready; sleep 600");
+    let held = driver::runtime::PodRun {
+        containers: vec![driver::runtime::ContainerRun {
+            limits: Limits { pids: Some(20), ..Limits::default() },
+            ..held.containers[0].clone()
+        }],
+        ..held
+    };
+    bed.rt().ensure(&pod).unwrap();
+    crate::bed::until("forking was refused", || bed.log(pod.id, "main").iter().any(|l| l.contains("fork")));
+    assert!(!bed.log(pod.id, "main").contains(&"never".to_owned()));
+    bed.rt().ensure(&held).unwrap();
+    bed.until_logged(held.id, "ready");
+    let script = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done; echo never";
+    let (code, text) = bed.exec(held.id, &["sh", "-c", script]);
+    assert!(code != 0 && !text.contains("never"), "{code} {text}");
 }
 
 #[test]
@@ -73,16 +67,26 @@ fn a_container_cannot_raise_its_own_limits() {
     assert!(log.contains(&"done".to_owned()));
 }
 
-#[test]
-fn memory_of_a_system_is_limited() {
-    if !std::path::Path::new("/usr/bin/lxc-start").exists() {
-        eprintln!("skipped: lxc-start is not installed");
-        return;
-    }
-    let bed = Bed::new(ContainerKind::System);
-    let mut pod = bed.pod("tail /dev/zero; echo code $?; echo ready; sleep 600");
-    pod.containers[0].limits = Limits { memory: Some(Bytes(32 << 20)), ..Limits::default() };
-    bed.rt().ensure(&pod).unwrap();
+pub fn memory_is_limited_and_changed_while_it_runs(bed: &mut Bed) {
+    let mut pod = bed.pod("echo ready; sleep 600");
+    pod.containers[0].limits = Limits { memory: Some(Bytes(64 << 20)), ..Limits::default() };
+    let pid = bed.rt().ensure(&pod).unwrap().pid;
     bed.until_logged(pod.id, "ready");
-    assert!(bed.log(pod.id, "main").contains(&"code 137".to_owned()));
+    // In a child, so that it is not the command itself that is killed.
+    let take = |size: &str| {
+        let script = format!("dd if=/dev/zero of=/dev/null bs={size} count=1 2>/dev/null; echo $?");
+        bed.exec(pod.id, &["sh", "-c", &script]).1.trim().to_owned()
+    };
+    assert_eq!((take("16M"), take("100M")), ("0".to_owned(), "137".to_owned()));
+    let name = pod.containers[0].name.clone();
+    let limit = |limits: Limits| bed.rt().limit(pod.id, &[(name.clone(), limits)]).unwrap();
+    limit(Limits { memory: Some(Bytes(256 << 20)), cpu: Some(Cpu(1500)), pids: Some(100) });
+    assert_eq!(take("100M"), "0", "more than before");
+    limit(Limits { memory: Some(Bytes(32 << 20)), ..Limits::default() });
+    assert_eq!(take("100M"), "137", "less than before");
+    limit(Limits::default());
+    assert_eq!(take("100M"), "0", "no limit");
+    assert_eq!(bed.status(pod.id).pid, pid, "nothing was restarted");
+    bed.rt().stop(pod.id, crate::bed::NO_GRACE).unwrap();
+    assert!(bed.rt().limit(pod.id, &[(name, Limits::default())]).unwrap_err().message.contains("does not run"));
 }

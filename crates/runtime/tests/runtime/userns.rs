@@ -4,9 +4,7 @@ use crate::bed::{Bed, request};
 use driver::runtime::MountRun;
 use std::os::unix::fs::MetadataExt as _;
 
-#[test]
-fn root_inside_is_nobody_outside_and_files_follow() {
-    let bed = Bed::app();
+pub fn root_inside_is_nobody_outside_and_files_follow(bed: &mut Bed) {
     let data = bed.dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let mut pod = bed.pod(
@@ -31,6 +29,7 @@ fn root_inside_is_nobody_outside_and_files_follow() {
         bed.exec_request(pod.id, &request(&["sh", "-c", "id -u; cat /proc/self/uid_map; grep Seccomp: /proc/self/status"]), "");
     assert_eq!(code, 0);
     assert!(text.starts_with("0\n") && text.contains("100000") && text.contains("Seccomp:\t2"), "{text}");
+    assert!(bed.exec(pod.id, &["ip", "link", "set", "lo", "up"]).0 != 0, "the network is not its own to change");
     bed.rt().remove(pod.id).unwrap();
     crate::bed::until("the shim is gone", || bed.shims().is_empty());
     assert_eq!(bed.leftovers(), Vec::<String>::new());

@@ -1,6 +1,10 @@
 //! What handlers take and give: JSON within a limit, errors with their status, streams of lines.
 
-use api::{Error, Result, spec::limits::REQUEST_BODY};
+use api::{
+    Error, Result,
+    registry::{Refusal, Refusals},
+    spec::limits::REQUEST_BODY,
+};
 use axum::{
     extract::{FromRequest, Request},
     response::{IntoResponse, Response},
@@ -30,6 +34,23 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, axum::Json(self.0)).into_response()
+    }
+}
+
+/// A refusal of the registry as an HTTP answer, as its specification has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryError(pub Refusal);
+
+impl From<Refusal> for RegistryError {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for RegistryError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, axum::Json(Refusals { errors: vec![self.0] })).into_response()
     }
 }
 

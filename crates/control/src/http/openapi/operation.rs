@@ -100,8 +100,8 @@ impl Operation {
         Self { answer: Some(Answer::Upgrade), ..self }
     }
 
-    /// As an Operation Object, with what the braces of its path stand for and what an error looks like.
-    pub fn describe(&self, generator: &mut SchemaGenerator, (place, error): (Option<Value>, &Schema)) -> Value {
+    /// As an Operation Object, with what the braces in its path stand for and what an error looks like.
+    pub fn describe(&self, generator: &mut SchemaGenerator, (places, error): (Vec<Value>, &Schema)) -> Value {
         let query = self.query.map(|query| parameters(&(query.inside)(generator))).unwrap_or_default();
         let upgrade = matches!(self.answer, Some(Answer::Upgrade)).then(|| {
             let description = "What the connection goes on as; beside `Connection: Upgrade`.";
@@ -112,7 +112,7 @@ impl Operation {
             "operationId": self.id,
             "tags": [self.tag()],
             "summary": self.summary,
-            "parameters": place.into_iter().chain(query).chain(upgrade).collect::<Vec<_>>(),
+            "parameters": places.into_iter().chain(query).chain(upgrade).collect::<Vec<_>>(),
             "responses": self.responses(generator, error),
         });
         if let Some(body) = self.body {
@@ -173,7 +173,7 @@ fn json_of(of: Type, generator: &mut SchemaGenerator) -> (&'static str, Value) {
     (JSON, json!({"schema": (of.schema)(generator)}))
 }
 
-/// What a path's braces stand for.
+/// What the last braces of a path's beginning stand for.
 pub struct Place {
     begin: &'static str,
     description: &'static str,
@@ -193,7 +193,7 @@ impl Place {
 
     /// As a Parameter Object.
     pub fn describe(&self, generator: &mut SchemaGenerator) -> Value {
-        let name = self.begin.split(['{', '}']).nth(1).unwrap_or_default();
+        let name = self.begin.rsplit(['{', '}']).nth(1).unwrap_or_default();
         let schema = (self.of.schema)(generator);
         json!({"name": name, "in": "path", "required": true, "description": self.description, "schema": schema})
     }

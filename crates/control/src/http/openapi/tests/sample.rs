@@ -129,6 +129,7 @@ pub async fn control() -> Control {
         events: Arc::default(),
         agents: Arc::new(Agents::new(identity)),
         beats: Arc::default(),
+        coming: Arc::default(),
         cuts: Arc::default(),
         authority: Arc::new(authority),
         server: name("s1"),
