@@ -90,8 +90,9 @@ mod tests {
 
     #[test]
     fn the_keys_detach_however_they_come_and_everything_else_goes_through() {
-        // What is typed at a time, what of it goes through, and whether that was the end.
-        let table: [(&[&[u8]], &[u8], bool); 7] = [
+        /// What is typed at a time, what of it goes through, and whether that was the end.
+        type Row = (&'static [&'static [u8]], &'static [u8], bool);
+        let table: [Row; 7] = [
             (&[b"ls\n"], b"ls\n", false),
             (&[b"a\x10\x11b"], b"a", true),
             (&[b"\x10", b"\x11"], b"", true),

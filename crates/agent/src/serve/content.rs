@@ -7,7 +7,7 @@ use api::registry::{Code, HeldManifest, MANIFEST_MAX, Refusal, Runs};
 use axum::{
     Json,
     body::{Body, to_bytes},
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -144,11 +144,10 @@ pub async fn finish(
     State(inner): Shared,
     Path(upload): Path<String>,
     Asked(wanted): Asked<Finish>,
-    headers: HeaderMap,
-    body: Body,
+    piece: Request,
 ) -> Answer<StatusCode> {
-    let at = begins(&headers)?;
-    let mut bytes = files::reader(&inner.scope, body);
+    let at = begins(piece.headers())?;
+    let mut bytes = files::reader(&inner.scope, piece.into_body());
     let done = blocking(move || {
         let content = &inner.drivers.content;
         content.append(&upload, at, &mut bytes)?;

@@ -75,7 +75,7 @@ impl Talk {
         }
     }
 
-    fn to_the_end(&mut self) -> i32 {
+    fn run_out(&mut self) -> i32 {
         let begin = Instant::now();
         while self.listen() {
             assert!(begin.elapsed() < PATIENCE, "it does not end: {:?}", self.text());
@@ -129,7 +129,7 @@ fn a_terminal_shows_its_prompt_takes_keys_and_has_a_size() {
     talk.typed("\u{3}");
     talk.until("^C");
     other.until("caught");
-    assert_eq!((talk.to_the_end(), other.to_the_end()), (4, 4));
+    assert_eq!((talk.run_out(), other.run_out()), (4, 4));
     bed.until_stopped(pod.id);
     let log = bed.log(pod.id, "main");
     assert!(log.contains(&"name? word".to_owned()) && log.contains(&"got word".to_owned()), "{log:?}");
@@ -152,7 +152,7 @@ fn standard_input_stays_open_whoever_comes_and_goes_until_its_end_is_told() {
     talk.typed("thr");
     talk.typed("ee\n");
     talk.say(FrameKind::Stdin, b"");
-    assert_eq!(talk.to_the_end(), 6);
+    assert_eq!(talk.run_out(), 6);
     assert_eq!(talk.text(), "got three\ndone\n");
     let pod = bed.pod("cat; echo nothing to read");
     assert_eq!(bed.run(&pod).0, Some(0));
@@ -178,7 +178,7 @@ fn input_that_is_not_read_waits_and_none_of_it_is_lost() {
         until("the shim answers while its program does not read", || bed.status(pod.id).state == PodState::Running);
         std::fs::write(format!("/proc/{pid}/root/go"), "").unwrap();
         sender.join().unwrap();
-        talk.to_the_end();
+        talk.run_out();
         talk.text()
     });
     std::fs::write(bed.dir.path().join("much"), &much).unwrap();
@@ -214,7 +214,7 @@ fn who_is_awaited_may_come_after_the_end() {
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(bed.status(pod.id).state, PodState::Running, "its output waits, and so does its end");
     let mut talk = Talk::with(&bed, pod.id, true);
-    assert_eq!(talk.to_the_end(), 5);
+    assert_eq!(talk.run_out(), 5);
     assert_eq!(talk.text(), "quick\n");
     bed.until_stopped(pod.id);
     assert_eq!(bed.log(pod.id, "main"), ["quick"]);
@@ -264,7 +264,7 @@ fn a_client_that_does_not_read_holds_up_neither_program_nor_log() {
         assert!(private < 4096, "{private} KiB private, in a build without optimisation");
         // It is heard all the same, and in the end knows how much it missed.
         talk.typed("go\n");
-        assert_eq!(talk.to_the_end(), 0);
+        assert_eq!(talk.run_out(), 0);
         let all: u64 = (1..=1_000_000_u32).map(|n| n.to_string().len() as u64 + 1).sum::<u64>() + 4;
         assert!(talk.missed > 0 && talk.out.len() as u64 + talk.missed == all, "{} {}", talk.out.len(), talk.missed);
         bed.rt().remove(pod.id).unwrap();
