@@ -35,7 +35,7 @@ pub use changes::{ChangedReceiver, changed};
 
 use api::{assignment::Assignment, name::Name, server::ServerFacts};
 use base::supervise::Scope;
-use driver::{Content, Images, Network, Runtime, runtime::Inspect};
+use driver::{Builder, Content, Images, Network, Runtime, runtime::Inspect};
 use engine::{Engine, Setup};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::sync::watch;
@@ -79,6 +79,8 @@ pub struct Drivers {
     pub images: Arc<dyn Images>,
     /// The same, as registries see it.
     pub content: Arc<dyn Content>,
+    /// Makes new images.
+    pub builder: Arc<dyn Builder>,
     /// Given the assignment whose names are to be answered for, at the start and when they or the subnet change.
     pub names: Arc<dyn Fn(&Assignment) + Send + Sync>,
 }

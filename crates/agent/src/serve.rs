@@ -2,6 +2,7 @@
 //!
 //! Any server of the cluster may ask, since root on any server may administer the cluster; users speak with the manager.
 
+mod build;
 mod commit;
 mod console;
 mod content;
@@ -55,6 +56,7 @@ pub fn router(engine: &Engine) -> Router {
         .route("/v1/images/import", post(images::import))
         .route("/v1/images/pull", post(images::pull))
         .route("/v1/images/bootstrap", post(images::bootstrap))
+        .route("/v1/images/build", post(build::build))
         .route("/v1/images/push", post(images::push))
         .route("/v1/images/prune", post(images::prune))
         .route("/v1/images/{digest}/export", get(images::export))

@@ -189,6 +189,24 @@ pub enum ImageProgress {
         /// One line.
         message: String,
     },
+    /// A step of a build begins, or is there already.
+    Step {
+        /// Which, from 1.
+        number: u32,
+        /// Of so many.
+        of: u32,
+        /// As it is written.
+        text: String,
+        /// Nothing had to be done.
+        cached: bool,
+    },
+    /// A step of a build says something.
+    Output {
+        /// Which, from 1.
+        number: u32,
+        /// One line.
+        line: String,
+    },
     /// The end: it is there.
     Done {
         /// The record now in the cluster's store.

@@ -5,6 +5,7 @@
 //! are written by the agent they describe.
 
 pub mod assignment;
+pub mod build;
 pub mod dataplane;
 pub mod error;
 pub mod event;

@@ -19,7 +19,7 @@
 //! | `GET/POST /v1/containers/{target}/snapshots`, `DELETE …/snapshots/{name}`, `POST …/snapshots/{name}/restore` | `view::SnapshotRequest` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/stats` | → `view::StatsView` |
 //! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade}` | `view::JobView` |
-//! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/images/{name}/export?format=`, `POST /v1/images/prune?all=&dry_run=` | tar; `view::Pruned` |
 //! | `GET/PATCH /v1/registry` | `registry::RegistryView` |
 //! | `GET /v1/events?follow=&after=` | → NDJSON of `event::Event` |
@@ -38,7 +38,7 @@
 //! | `POST /v1/instances/{id}/commit` | `view::CommitOrder` → NDJSON of `image::ImageProgress` |
 //! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
 //! | `GET/DELETE /v1/blobs/{digest}` | bytes |
-//! | `POST /v1/images/{import,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/images/{digest}/export?name=&format=` | tar |
 //! | `DELETE /v1/images/{digest}`, `POST /v1/images/prune` | |
 //! | `POST /v1/uploads`, `GET/PATCH/PUT/DELETE /v1/uploads/{upload}` | as in the OCI distribution specification |

@@ -1,7 +1,7 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
 use crate::command::{
-    commit, container, events, files, image, job, list, publish, registry, server, stats, stream, system, token,
+    build, commit, container, events, files, image, job, list, publish, registry, server, stats, stream, system, token,
 };
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +44,7 @@ pub enum Command {
     Kill(container::KillArgs),
     Rm(container::RemoveArgs),
     Rename(container::RenameArgs),
+    Build(build::BuildArgs),
     Commit(commit::CommitArgs),
     Clone(commit::CloneArgs),
     Snapshot(commit::SnapshotArgs),

@@ -46,6 +46,11 @@ impl Line {
         self.bar.set_message(word.to_owned());
     }
 
+    /// Says something above it.
+    pub fn note(&self, line: &str) {
+        self.bar.suspend(|| crate::say::note(line));
+    }
+
     /// Ends it, and says how long it took.
     pub fn end(&self) -> Duration {
         self.bar.finish_and_clear();

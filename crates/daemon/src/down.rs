@@ -72,7 +72,7 @@ fn clear() -> Result<()> {
             problems.push(format!("{what}: {why}"));
         }
     };
-    match agent::runtimes() {
+    match agent::runtimes().and_then(|runtimes| Ok([runtimes, vec![agent::build_runtime()?]].concat())) {
         Ok(runtimes) => {
             for runtime in runtimes {
                 for pod in runtime.observe().unwrap_or_default() {

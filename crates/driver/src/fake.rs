@@ -3,10 +3,12 @@
 //! Each keeps its state in memory, as the kernel would keep it, so a new agent over the same fakes finds what the former
 //! one left. Each call is counted, and can be made to fail or take time: [`Faults`].
 
+mod builder;
 mod images;
 mod network;
 mod runtime;
 
+pub use builder::FakeBuilder;
 pub use images::FakeImages;
 pub use network::FakeNetwork;
 pub use runtime::{FakeInspect, FakeRuntime};

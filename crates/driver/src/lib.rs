@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* knows nothing of stores, sockets or plans.
 
+pub mod build;
 pub mod content;
 pub mod fake;
 pub mod image;
@@ -13,6 +14,7 @@ pub mod network;
 pub mod runtime;
 pub mod suite;
 
+pub use build::{Builder, Layers, WayOut};
 pub use content::{Content, Uploads};
 pub use image::{Commit, Images};
 pub use network::Network;

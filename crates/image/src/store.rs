@@ -470,6 +470,25 @@ impl Commit for ContentStore {
     }
 }
 
+impl driver::Layers for ContentStore {
+    fn stack(&self, below: Option<&str>, upper: &Upper, progress: Progress<'_>) -> driver::Result<LocalImage> {
+        let below = below.map(str::parse).transpose()?;
+        commit::layers::stack(self, below.as_ref(), upper, progress).map_err(|e| self.told(e))
+    }
+
+    fn configure(&self, image: &str, configuration: &[u8], progress: Progress<'_>) -> driver::Result<LocalImage> {
+        commit::layers::configure(self, &image.parse()?, configuration, progress).map_err(|e| self.told(e))
+    }
+
+    fn is_archive(&self, file: &mut dyn Read) -> bool {
+        commit::archive::is_archive(file)
+    }
+
+    fn unpack(&self, archive: &mut dyn Read, into: &Path, what: &str) -> driver::Result<()> {
+        commit::archive::unpack(self, archive, into, what).map_err(|e| self.told(e))
+    }
+}
+
 impl Images for ContentStore {
     fn list(&self) -> driver::Result<Vec<LocalImage>> {
         Ok(self.state().images.values().map(|m| self.local(m)).collect())

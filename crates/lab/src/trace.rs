@@ -20,9 +20,9 @@ ip -brief link | sed 's/[@ ].*//'
 ip -oneline -4 address | awk '{print $2, $4}'
 bridge fdb show
 nft list table inet roost
-grep -E ' /(run|var/lib)/roost| overlay | /tmp' /proc/self/mountinfo | cut -d' ' -f5 | grep -v '^/run/roost/netns$'
+grep -E ' /(run|var/lib)/roost| overlay | /tmp' /proc/self/mountinfo | cut -d' ' -f5 | grep -vE '^/run/roost/(netns|ways)$'
 find /sys/fs/cgroup -mindepth 3 -type d
-find /run/roost /var/lib/roost/pods /var/lib/roost/pod-logs /var/lib/roost/agent/agent/pods -mindepth 1 -not -name '*.sock' -not -name '*.pid' -not -path /run/roost/netns
+find /run/roost /var/lib/roost/builds/work /var/lib/roost/builds/pods /var/lib/roost/images/staging /var/lib/roost/pods /var/lib/roost/pod-logs /var/lib/roost/agent/agent/pods -mindepth 1 -not -name '*.sock' -not -name '*.pid' -not -path /run/roost/netns -not -path /run/roost/ways
 ";
 
 impl Traces {

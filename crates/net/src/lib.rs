@@ -6,7 +6,7 @@
 //! a pod by `dnat`, on whichever server it is, with the client's own address kept: the server that runs the pod remembers
 //! in the connection's mark through which server it came in, and sends the answers back that way.
 //!
-//! *Invariant:* touches only what bears our name: the table `inet roost`, links `roost0`, `roost-vx`, `rv…`, `rw…`, routes and
+//! *Invariant:* touches only what bears our name: the table `inet roost`, links `roost0`, `roost-vx`, `rv…`, `rw…`, `rb…`, routes and
 //! policy rules with protocol number 82, files in its own directory. Settings are switched on where needed
 //! (`net.ipv4.ip_forward`), never off.
 //!
@@ -26,6 +26,7 @@ mod problems;
 mod rules;
 mod sysctl;
 mod table;
+mod ways;
 
 pub use error::Error;
 pub use pods::host_link;
@@ -85,6 +86,7 @@ pub struct KernelNetwork {
     options: Options,
     netlink: Netlink,
     mother: Mother,
+    slots: ways::Slots,
     state: Mutex<State>,
 }
 
@@ -100,7 +102,13 @@ impl KernelNetwork {
     /// Opens its sockets in the calling thread's network namespace. Changes nothing yet.
     pub fn new(options: Options) -> Result<Self> {
         let state = State { table: Table::open(options.nft.clone())?, links: None, mtu: None };
-        Ok(Self { netlink: Netlink::open()?, mother: Mother::new()?, options, state: Mutex::new(state) })
+        Ok(Self {
+            netlink: Netlink::open()?,
+            mother: Mother::new()?,
+            options,
+            slots: ways::Slots::default(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Makes the server's network equal to the value, and says what that took.
@@ -185,6 +193,7 @@ impl driver::Network for KernelNetwork {
         let mut state = self.state();
         (state.links, state.mtu) = (None, None);
         let (pods, links, rules) = (self.pods().clear(), links::clear(&self.netlink), state.table.clear());
-        Ok(pods.and(links).and(rules)?)
+        drop(state);
+        Ok(pods.and(self.clear_ways()).and(links).and(rules)?)
     }
 }

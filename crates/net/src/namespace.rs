@@ -12,9 +12,10 @@ use nix::{
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -39,9 +40,9 @@ const GROUPS_MAX: u32 = 2_147_483_647;
 /// A namespace that others are made from: only there is it said how large their tables are.
 pub struct Mother {
     file: Option<File>,
-    /// The directory that holds namespaces has been seen to be a mount of its own. Locked while it is made one: a second mount would
-    /// hide the namespaces that are mounted on the first.
-    held: Mutex<bool>,
+    /// Directories that hold namespaces and have been seen to be mounts of their own. Locked while one is made one: a second mount
+    /// would hide the namespaces that are mounted on the first.
+    held: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Mother {
@@ -86,9 +87,9 @@ fn create(path: &Path, mother: &Mother) -> Result<Netlink> {
     let failed = |e: io::Error| Error::kernel(format!("make a network namespace at {}", path.display()), e);
     if let Some(directory) = path.parent() {
         let mut held = mother.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*held {
+        if !held.contains(directory) {
             fs::create_dir_all(directory).and_then(|()| hold(directory)).map_err(failed)?;
-            *held = true;
+            held.insert(directory.to_owned());
         }
     }
     File::create(path).map_err(failed)?;

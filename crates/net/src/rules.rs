@@ -216,6 +216,22 @@ fn spread(targets: &[SocketAddrV4]) -> String {
     format!("dnat ip addr . port to numgen inc mod {} map {{ {} }}", targets.len(), turns.join(", "))
 }
 
+/// Closes ports to what comes from there.
+fn drop_ports(from: &str, ports: &[u16]) -> String {
+    match ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ").as_str() {
+        "" => String::new(),
+        ports => format!("\n    {from} tcp dport {{ {ports} }} drop"),
+    }
+}
+
+/// Leads published ports to pods, but never questions to the bridge's own DNS server.
+fn to_routes(gateway: &std::net::Ipv4Addr) -> String {
+    format!(
+        "ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 accept
+    meta nfproto ipv4 fib daddr type local meta l4proto . th dport vmap @routes"
+    )
+}
+
 /// The table without elements of sets and without routes.
 ///
 /// What each chain is for: `guard` drops what can only be forged. `remember` notes through which server a connection from
@@ -223,21 +239,17 @@ fn spread(targets: &[SocketAddrV4]) -> String {
 /// before the tunnel wraps the packet, or the wrapped one would be routed into the tunnel too. `arrive` and `depart` lead published
 /// ports to pods; questions to the bridge's own DNS server are never led away. `leave` hides addresses that an answer would
 /// not find back to: 127.0.0.1; a pod's from a pod on the same bridge; a server's from its own pod when the way leads through
-/// us (it would not take a packet with its own address from outside); a pod's from the world. `protect` and `pass` keep pods from managers, agents and the tunnel itself.
+/// us (it would not take a packet with its own address from outside); a pod's, and a build's, from the world. `protect` and `pass`
+/// keep pods and builds from managers, agents and the tunnel itself, and everybody from builds.
 fn render_table(fixed: &Fixed) -> String {
     let Fixed { bridge, tunnel, tunnel_port, gateway, subnet, range, control_ports } = fixed;
     let ours = format!("{{ \"{bridge}\", \"{tunnel}\" }}");
-    let closed = control_ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-    let control = |from: &str| match closed.as_str() {
-        "" => String::new(),
-        ports => format!("\n    {from} tcp dport {{ {ports} }} drop"),
-    };
+    let control = |from: &str| drop_ports(from, control_ports);
     let input_control = control(&format!("iifname \"{bridge}\"")) + &control(&format!("iifname \"{tunnel}\" ip saddr {range}"));
     let forward_control = control(&format!("iifname \"{bridge}\" ip daddr @peers"));
-    let to_routes = format!(
-        "ip daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 accept
-    meta nfproto ipv4 fib daddr type local meta l4proto . th dport vmap @routes"
-    );
+    let (ways, way_range) = (crate::ways::PREFIX, crate::ways::RANGE);
+    let [way_input, way_forward] = ["", " ip daddr @peers"].map(|to| control(&format!("iifname \"{ways}*\"{to}")));
+    let to_routes = to_routes(gateway);
     format!(
         r#"table inet roost {{
   map routes {{ type inet_proto . inet_service : verdict; }}
@@ -251,6 +263,9 @@ fn render_table(fixed: &Fixed) -> String {
     iifname "{bridge}" ip saddr != {subnet} drop
     iifname {ours} ip saddr 127.0.0.0/8 drop
     iifname {ours} ip daddr 127.0.0.0/8 drop
+    iifname "{ways}*" meta nfproto ipv6 drop
+    iifname "{ways}*" ip saddr != {way_range} drop
+    iifname "{ways}*" ip daddr 127.0.0.0/8 drop
   }}
   chain remember {{
     type filter hook prerouting priority mangle; policy accept;
@@ -271,6 +286,7 @@ fn render_table(fixed: &Fixed) -> String {
     oifname "{bridge}" ip saddr {subnet} ct status dnat masquerade
     oifname "{tunnel}" ct status dnat ip saddr . ip daddr @homes masquerade
     oifname != {ours} ip saddr {subnet} ip daddr != {range} masquerade
+    oifname != "{ways}*" ip saddr {way_range} masquerade
   }}
   chain forget {{
     type filter hook postrouting priority mangle; policy accept;
@@ -283,11 +299,12 @@ fn render_table(fixed: &Fixed) -> String {
   chain protect {{
     type filter hook input priority filter; policy accept;{input_control}
     iifname {ours} udp dport {tunnel_port} drop
-    ct state new meta l4proto . th dport @refused jump refuse
+    ct state new meta l4proto . th dport @refused jump refuse{way_input}
   }}
   chain pass {{
     type filter hook forward priority filter; policy accept;{forward_control}
-    iifname "{bridge}" ip daddr @peers udp dport {tunnel_port} drop
+    iifname "{bridge}" ip daddr @peers udp dport {tunnel_port} drop{way_forward}
+    oifname "{ways}*" ct state new drop
   }}
 }}
 "#

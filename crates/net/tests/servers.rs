@@ -4,7 +4,8 @@
 
 mod lab;
 
-use driver::Network;
+use api::InstanceId;
+use driver::{Network, WayOut, build::Way};
 use lab::{Lab, dataplane, pod, reply_with_peer, route, say};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -105,6 +106,53 @@ fn pods_speak_to_the_world_with_their_servers_address() {
     });
     lab.client().inside(|| reply_with_peer(80, 9));
     assert_eq!(lab.server(1).pod(2, || say(TCP, "10.200.0.100:80")), "9 10.200.0.1");
+}
+
+#[test]
+fn a_builds_command_reaches_the_world_and_nobody_reaches_it() {
+    let lab = Lab::new(2);
+    for number in [1, 2] {
+        lab.server(number).network(move |net| {
+            net.ensure(&dataplane(number, 2, vec![])).unwrap();
+            net.ensure_pod(&pod(number, 2)).unwrap();
+        });
+        lab.server(number).inside(move || [7443, 7444, 7500].map(|port| reply_with_peer(port, number)));
+    }
+    lab.client().inside(|| reply_with_peer(80, 9));
+    let before = lab.server(1).inside(lab::everything);
+    let server = lab.server(1);
+    let way = |id, connected| server.network(move |net| WayOut::open(net, InstanceId(id), connected).unwrap());
+    let within = |way: &Way, to: &'static str| {
+        let path = way.path.clone();
+        server.inside(move || lab::in_namespace(&std::fs::File::open(&path).unwrap(), || say_within(to)))
+    };
+    let (one, two, none) = (way(1, true), way(2, true), way(3, false));
+    assert_eq!(within(&one, "10.200.0.100:80").as_deref(), Some("9 10.200.0.1"), "the world sees the server's address");
+    assert_eq!(within(&two, "10.200.0.2:7500").as_deref(), Some("2 10.200.0.1"));
+    for closed in ["10.88.1.1:7443", "10.200.0.1:7444", "10.200.0.2:7443", "10.88.2.1:7444"] {
+        assert_eq!(within(&one, closed), None, "a build reached {closed}");
+    }
+    assert_eq!(within(&none, "10.200.0.100:80"), None);
+    // A listener inside is for nobody outside.
+    let path = two.path.clone();
+    server.inside(move || lab::in_namespace(&std::fs::File::open(&path).unwrap(), || reply_with_peer(90, 5)));
+    let address = SocketAddr::from((two.address, 90));
+    let reach = move || TcpStream::connect_timeout(&address, Duration::from_millis(400)).is_ok();
+    assert!(!server.pod(2, reach) && !lab.client().inside(reach));
+    server.network(|net| [1, 2, 3].map(|id| WayOut::close(net, InstanceId(id)).unwrap()));
+    assert_eq!(server.inside(lab::everything), before, "nothing is left");
+    // What a killed process left goes with the next.
+    way(4, true);
+    server.network(|net| WayOut::close_all(net).unwrap());
+    assert_eq!(server.inside(lab::everything), before);
+}
+
+/// What a server says, if it is reached.
+fn say_within(to: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&to.parse().unwrap(), Duration::from_millis(400)).ok()?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
+    Some(text)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use base::supervise::Scope;
-use driver::{Images, image::Progress};
+use driver::{Images, build::GivenUp, image::Progress};
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, mpsc};
@@ -96,17 +96,30 @@ fn follow<F>(inner: &Arc<Inner>, work: F) -> Result<Response, ApiError>
 where
     F: FnOnce(Progress<'_>) -> Result<ImageProgress> + Send + 'static,
 {
+    listened(inner, |progress, _| work(progress))
+}
+
+/// The same, for work that may ask whether anybody still listens. Steps and what they say are not left out: who reads slowly
+/// makes the work wait.
+pub fn listened<F>(inner: &Arc<Inner>, work: F) -> Result<Response, ApiError>
+where
+    F: FnOnce(Progress<'_>, GivenUp<'_>) -> Result<ImageProgress> + Send + 'static,
+{
     let busy = || Error::conflict("this server is busy with other images: try again when they are done");
     let turn = Arc::clone(&inner.image_works).try_acquire_owned().map_err(|_| busy())?;
     let content = Arc::clone(&inner.content).try_read_owned().map_err(|_| busy())?;
     let (sender, receiver) = mpsc::channel(LINES);
     let scope = inner.scope.clone();
     scope.job(async move {
-        let last = sender.clone();
+        let (last, listener) = (sender.clone(), sender.clone());
         let progress = move |line: ImageProgress| {
-            let _ = sender.try_send(line);
+            let _ = match line {
+                ImageProgress::Step { .. } | ImageProgress::Output { .. } => sender.blocking_send(line).is_ok(),
+                line => sender.try_send(line).is_ok(),
+            };
         };
-        let done = Scope::blocking(move || hold((turn, content), || work(&progress))).await;
+        let gone = move || listener.is_closed();
+        let done = Scope::blocking(move || hold((turn, content), || work(&progress, &gone))).await;
         let line = done.unwrap_or_else(|crashed| Err(Error::failed(crashed)));
         let _ = last.send(line.unwrap_or_else(|error| ImageProgress::Failed { error })).await;
     });
@@ -124,6 +137,11 @@ where
     F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage>,
 {
     let image = make(inner.drivers.images.as_ref(), progress).map_err(|error| Error::failed(error.message))?;
+    Ok(arrived(inner, name, image))
+}
+
+/// An image is here: it is reported from now on, and whoever waits for it goes on.
+pub fn arrived(inner: &Arc<Inner>, name: String, image: LocalImage) -> ImageRecord {
     let record = ImageRecord {
         name,
         digest: image.digest.clone(),
@@ -136,7 +154,7 @@ where
     inner.lock().images.insert(image.digest.clone(), Arc::new(image));
     inner.dirty.wake();
     inner.kick_all();
-    Ok(record)
+    record
 }
 
 /// `DELETE /v1/images/{digest}`: refused while an instance here needs it.
@@ -161,8 +179,11 @@ pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Ve
     if let Some(told) = inner.lock().told.as_ref() {
         keep.extend(told.templates.values().flat_map(|template| crate::resolve::digests(template)));
     }
+    let builder = Arc::clone(&inner.drivers.builder);
+    let forgotten = Scope::blocking(move || builder.prune()).await.map_err(Error::failed)?;
+    let forgotten = forgotten.map_err(|error| Error::failed(error.message))?;
     let freed = drop_others(&inner, keep, alone).await?;
-    Ok(Json(freed))
+    Ok(Json(freed + forgotten))
 }
 
 /// The right to remove content: nothing is on its way.

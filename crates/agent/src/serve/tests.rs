@@ -394,6 +394,34 @@ async fn images_come_are_reported_and_go_unless_they_are_needed() {
     assert_eq!((error.kind, error.message.ends_with("is needed by c1 on this server")), (Kind::Conflict, true));
 }
 
+/// An archive that asks for a build of this file.
+fn asked(text: String) -> std::io::Cursor<Vec<u8>> {
+    let request = api::build::BuildRequest { name: "web".to_owned(), text, ..Default::default() };
+    std::io::Cursor::new(api::build::member(&serde_json::to_vec(&request).unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn a_build_tells_every_step_and_one_nobody_waits_for_is_given_up() {
+    let api = Api::new().await;
+    let build =
+        |lines: usize| api.client.upload::<ImageProgress>(Method::POST, "/v1/images/build", asked("RUN x\n".repeat(lines)));
+    let lines = all(build(200).await.unwrap()).await;
+    let steps = lines.iter().filter(|line| matches!(line, ImageProgress::Step { of: 200, .. })).count();
+    assert_eq!(steps, 200, "none is left out, however slowly they are read");
+    assert!(api.agent.engine.report().images.contains(&record(&lines).digest));
+    let mut lines = build(1_000_000).await.unwrap();
+    assert!(matches!(lines.next().await, Some(Ok(ImageProgress::Step { number: 1, .. }))));
+    drop(lines);
+    let builder = Arc::clone(&api.bed.builder);
+    let given_up = base::supervise::Scope::blocking(move || {
+        (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            builder.faults.calls().iter().any(|call| call == "given up web")
+        })
+    });
+    assert!(given_up.await.unwrap());
+}
+
 #[tokio::test]
 async fn an_import_that_fails_says_so_in_its_last_line_and_a_bad_name_at_once() {
     let api = Api::new().await;

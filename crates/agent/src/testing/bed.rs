@@ -16,7 +16,7 @@ use api::{
 use base::supervise::Scope;
 use driver::{
     DriverError, Images,
-    fake::{FakeImages, FakeInspect, FakeNetwork, FakeRuntime},
+    fake::{FakeBuilder, FakeImages, FakeInspect, FakeNetwork, FakeRuntime},
     image::BlobSource,
 };
 use std::{
@@ -33,6 +33,7 @@ pub struct Bed {
     pub runtime: Arc<FakeRuntime>,
     pub network: Arc<FakeNetwork>,
     pub images: Arc<FakeImages>,
+    pub builder: Arc<FakeBuilder>,
     pub elsewhere: Arc<FakeImages>,
     pub inspect: Arc<FakeInspect>,
     pub names: Arc<Mutex<Vec<Arc<NameTable>>>>,
@@ -68,6 +69,7 @@ impl Bed {
             runtime: Arc::new(FakeRuntime::new(ContainerKind::App)),
             network: Arc::default(),
             images: Arc::default(),
+            builder: Arc::default(),
             elsewhere: Arc::default(),
             inspect: Arc::new(FakeInspect::new(&directory.path().join("pods"))),
             names: Arc::default(),
@@ -86,6 +88,7 @@ impl Bed {
             network: self.network.clone(),
             images: self.images.clone(),
             content: self.images.clone(),
+            builder: self.builder.clone(),
             names: Arc::new(move |told| names.lock().unwrap().push(Arc::clone(&told.names))),
         }
     }

@@ -435,6 +435,8 @@ async fn end(mut lines: Lines<ImageProgress>, name: &str) -> Result<(End, Durati
                 line.end();
                 return Err(error);
             }
+            ImageProgress::Step { text, .. } => line.set(0, 0, &text.chars().take(60).collect::<String>()),
+            ImageProgress::Output { .. } => {}
             ImageProgress::Pushed { digest } => return Ok((End::Pushed(digest), line.end())),
             ImageProgress::Done { image } => return Ok((End::Here(image), line.end())),
         }

@@ -1,5 +1,6 @@
 //! The commands: one file for each noun or family of verbs.
 
+pub mod build;
 pub mod commit;
 pub mod container;
 pub mod events;
@@ -46,6 +47,7 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Unfreeze(args) => return container::power(client, args, container::Verb::Unfreeze).await,
         Command::Kill(args) => return container::kill(client, args).await,
         Command::Rm(args) => return container::remove(client, args).await,
+        Command::Build(args) => return build::build(client, args).await,
         Command::Commit(args) => return commit::commit(client, args).await,
         Command::Clone(args) => return commit::clone(client, args).await,
         Command::Snapshot(args) => return commit::snapshot(client, args).await,

@@ -1,5 +1,6 @@
 //! Images: content goes to an agent's store, the name goes into the cluster's.
 
+pub mod build;
 pub mod leave;
 pub mod prune;
 
@@ -43,6 +44,7 @@ pub fn routes() -> Router<Control> {
     Router::new()
         .route(path::IMAGES, get(list))
         .route(&format!("{}/import", path::IMAGES), post(import).layer(DefaultBodyLimit::disable()))
+        .route(&format!("{}/build", path::IMAGES), post(build::build).layer(DefaultBodyLimit::disable()))
         .route(&format!("{}/pull", path::IMAGES), post(pull))
         .route(&format!("{}/bootstrap", path::IMAGES), post(bootstrap))
         .route(&format!("{}/push", path::IMAGES), post(leave::push))

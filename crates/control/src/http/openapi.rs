@@ -9,7 +9,7 @@ mod tests;
 use super::{
     containers::{Publishing, Renaming},
     events::Following,
-    images::{Import, leave::Export, prune::Pruning},
+    images::{Import, build::Building, leave::Export, prune::Pruning},
     registry::RegistryChange,
     servers::Settings,
     streams::Kill,
@@ -108,6 +108,10 @@ const OPERATIONS: &[Operation] = &[
     get("/v1/images/{name}", "show_image", "Show an image").answers::<ImageRecord>(),
     delete("/v1/images/{name}", "delete_image", "Delete an image").query::<Trying>().answers::<Changed>(),
     post("/v1/images/import", "import_image", "Take in an archive").query::<Import>().takes_tar().lines::<ImageProgress>(),
+    post("/v1/images/build", "build_image", "Build an image: build.json, then the context below context/")
+        .query::<Building>()
+        .takes_tar()
+        .lines::<ImageProgress>(),
     post("/v1/images/pull", "pull_image", "Pull from a registry").takes::<PullRequest>().lines::<ImageProgress>(),
     post("/v1/images/bootstrap", "bootstrap_image", "Make a base system from packages")
         .takes::<BootstrapRequest>()

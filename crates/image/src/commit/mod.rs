@@ -4,8 +4,10 @@
 //! compressed, and unpacked by the confined process. So what runs here is what others unpack, and nothing is trusted that a
 //! container wrote. Memory grows with the entries of one directory and with files of several names, not with size.
 
+pub mod archive;
 mod attributes;
 mod config;
+pub mod layers;
 mod sparse;
 mod walk;
 mod write;

@@ -139,6 +139,7 @@ fn queries_are_the_fields_of_what_handlers_read() {
     assert_eq!(query("/v1/containers/{target}/archive", "put"), names("path! container"));
     assert_eq!(query("/v1/containers/{target}/kill", "post"), names("signal"));
     assert_eq!(query("/v1/images/import", "post"), names("name! server"));
+    assert_eq!(query("/v1/images/build", "post"), names("server"));
     assert_eq!(query("/v1/events", "get"), names("follow after"));
     // What may be absent is not "null or a number" in a query.
     let tail = &document["paths"]["/v1/containers/{target}/logs"]["get"]["parameters"];
