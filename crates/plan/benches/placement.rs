@@ -25,9 +25,13 @@ use std::{
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
-/// Instances for each server, and of each job.
+/// Instances for each server, and of each job where there are many.
 const PER_SERVER: usize = 10;
-const PER_JOB: u32 = 100;
+const PER_JOB: usize = 100;
+/// Fewest jobs: strategies, constraints and their values come in 3, 7 and 4 kinds, so that every mixture is there at every size.
+const JOBS_MIN: usize = 3 * 7 * 4;
+/// Servers in all clusters of one size together: each size works through as much memory as the largest.
+const SERVERS: usize = 10_000;
 
 fn name(text: String) -> Name {
     match Name::parse("bench", &text) {
@@ -134,13 +138,13 @@ fn template(index: usize) -> PodTemplate {
 }
 
 /// Every strategy, and one constraint or none for each job: a limit per server, a zone, a disk, a stranger, a group.
-fn rules(index: usize, jobs: usize) -> PlacementRules {
+fn rules(index: usize, (jobs, count): (usize, usize), servers: usize) -> PlacementRules {
     let mut rules = PlacementRules {
         strategy: [Strategy::Resource, Strategy::Spread, Strategy::Binpack][index % 3],
         ..PlacementRules::default()
     };
     match index % 7 {
-        1 => rules.per_server = Some(2 + u32::try_from(PER_JOB as usize * 4 / (jobs * PER_SERVER)).unwrap_or(0)),
+        1 => rules.per_server = Some(2 + u32::try_from(count * 4 / servers).unwrap_or(0)),
         2 => drop(rules.require.insert("zone".to_owned(), format!("z{}", index % 4))),
         3 => drop(rules.require.insert("disk".to_owned(), "fast".to_owned())),
         4 if index + 7 < jobs => rules.avoid = vec![name(format!("job-{}", index + 7))],
@@ -150,12 +154,12 @@ fn rules(index: usize, jobs: usize) -> PlacementRules {
     rules
 }
 
-fn job(index: usize, jobs: usize) -> JobSpec {
-    let rules = rules(index, jobs);
+fn job(index: usize, (jobs, count): (usize, usize), servers: usize) -> JobSpec {
+    let rules = rules(index, (jobs, count), servers);
     JobSpec {
         name: name(format!("job-{index}")),
-        // A group has one server: it is as small as fits on one.
-        count: if rules.group.is_some() { 5 } else { PER_JOB + PER_JOB / 6 },
+        // A group has one server: it is as small as fits on one; the others make up for it.
+        count: if rules.group.is_some() { 5 } else { u32::try_from(count + count / 6).unwrap_or(u32::MAX) },
         template: Arc::new(template(index)),
         revision: 1,
         history: Vec::new(),
@@ -179,8 +183,9 @@ fn cluster(servers: usize) -> Snapshot {
         snapshot.liveness.insert(server.name.clone(), Liveness::Alive);
         snapshot.servers.insert(server.name.clone(), Arc::new(server));
     }
-    let jobs = servers * PER_SERVER / PER_JOB as usize;
-    for job in (0..jobs.max(1)).map(|index| job(index, jobs.max(1))) {
+    let jobs = (servers * PER_SERVER / PER_JOB).max(JOBS_MIN);
+    let count = servers * PER_SERVER / jobs;
+    for job in (0..jobs).map(|index| job(index, (jobs, count), servers)) {
         snapshot.jobs.insert(job.name.clone(), Arc::new(job));
     }
     snapshot
@@ -239,9 +244,11 @@ fn placing(criterion: &mut Criterion<ProcessorTime>) {
             "{servers} servers, {} jobs: {count} of {asked} instances placed; the checker finds nothing wrong",
             empty.jobs.len()
         );
-        group.throughput(Throughput::Elements(count as u64));
+        let clusters: Vec<Snapshot> = (0..SERVERS / servers).map(|_| cluster(servers)).collect();
+        group.throughput(Throughput::Elements((count * clusters.len()) as u64));
         group.bench_function(format!("{servers}-servers"), |bencher| {
-            bencher.iter_with_large_drop(|| black_box(plan::propose(&empty, NOW, 0)));
+            let all = || clusters.iter().map(|cluster| plan::propose(cluster, NOW, 0)).collect::<Vec<_>>();
+            bencher.iter_with_large_drop(|| black_box(all()));
         });
     }
     group.finish();

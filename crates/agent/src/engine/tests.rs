@@ -462,7 +462,17 @@ async fn limits_change_while_it_runs_and_the_report_says_which_hold() {
     let after = agent.until(ONE, "other limits", |report| report.limits == [other.clone()]).await;
     assert_eq!((after.pid, after.message), (first.pid, None));
     assert_eq!(bed.runtime.pods()[&ONE].0.containers[0].limits, other);
-    // The next agent knows which hold, and has nothing to do.
+    // The next agent knows which hold, and has nothing to do, once that is written.
+    let written = bed.directory.path().join("ledger/pods/1.json");
+    let knows = || std::fs::read_to_string(&written).is_ok_and(|text| text.contains("\"pids\":7"));
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(1));
+    assert!(
+        (0..5_000).any(|_| knows() || {
+            pause();
+            false
+        }),
+        "the ledger never says which limits hold"
+    );
     drop(agent);
     let agent = bed.agent().await;
     assert_eq!(agent.phase(ONE, Phase::Running).await.limits, [other]);

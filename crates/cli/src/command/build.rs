@@ -128,16 +128,12 @@ pub async fn build(client: &Client, args: BuildArgs) -> Result<u8> {
 #[allow(dead_code, reason = "the app store's `get` calls it")]
 pub async fn build_files(
     client: &Client,
-    name: &str,
-    recipe_name: &str,
-    recipe_text: &str,
-    files: &[(String, Vec<u8>)],
+    request: BuildRequest,
+    files: Vec<(String, Vec<u8>)>,
     server: Option<&Name>,
 ) -> Result<ImageRecord> {
-    let (name, file, text) = (name.to_owned(), recipe_name.to_owned(), recipe_text.to_owned());
-    let request = BuildRequest { name, file, text, ..BuildRequest::default() };
     base_systems(client, &plan(&request)?, server).await?;
-    let (full, files) = (normalise(&request.name)?, files.to_vec());
+    let full = normalise(&request.name)?;
     let lines = send(client, &request, server, move |to| context::pack_files(&files, to)).await?;
     show::follow(lines, &full, false).await.map(|(image, _)| image)
 }

@@ -7,8 +7,28 @@
 use super::{Host, Room};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Score first, then rank, which makes it unique: smaller is better.
-pub(crate) type Key = (u64, u32);
+/// Score first, then rank, which makes it unique: smaller is better. One number, since all placing is walking along orders of
+/// them: 48 bits of score, 16 of rank, for servers have numbers of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(u64);
+
+impl Key {
+    /// Largest score. As an amount of memory it is 256 TiB: servers with more count as equals.
+    const MOST: u64 = (1 << 48) - 1;
+
+    fn new(score: u64, rank: u32) -> Self {
+        Self(score.min(Self::MOST) << 16 | u64::from(rank & 0xFFFF))
+    }
+
+    /// Before every key with this score, behind all with a smaller one.
+    pub fn before(score: u64) -> Self {
+        Self::new(score, 0)
+    }
+
+    pub fn rank(self) -> u32 {
+        (self.0 & 0xFFFF) as u32
+    }
+}
 
 /// Open servers with one label, or all.
 pub(crate) struct Index {
@@ -107,17 +127,18 @@ impl Index {
 /// The largest free share first, then the fewest instances.
 pub(crate) fn share_key(host: &Host<'_>) -> Key {
     let taken = 1_000_000 - host.free_share().min(1_000_000);
-    ((taken << 32) | u64::from(host.instances), host.rank)
+    // At most 20 bits; a server has fewer than 2¹⁶ addresses, and an instance takes one.
+    Key::new((taken << 16) | u64::from(host.instances.min(0xFFFF)), host.rank)
 }
 
 /// The least free memory first.
 pub(crate) fn tight_key(host: &Host<'_>) -> Key {
-    (host.memory_free(), host.rank)
+    Key::new(host.memory_free(), host.rank)
 }
 
 /// The most memory first.
 pub(crate) fn size_key(host: &Host<'_>) -> Key {
-    (u64::MAX - host.all.memory, host.rank)
+    Key::new(Key::MOST - host.all.memory.min(Key::MOST), host.rank)
 }
 
 fn log2(value: u64) -> u8 {

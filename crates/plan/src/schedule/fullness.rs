@@ -38,10 +38,10 @@ impl ByFullness {
         let room = view.request.room;
         let mut best: Option<Key> = None;
         for (number, members) in view.fleet.ordered(self.index).used.range(bucket(room.cpu)..) {
-            let enough = Bound::Included((room.memory, 0));
+            let enough = Key::before(room.memory);
             let from = match self.passed.get(number) {
-                Some(key) if *key >= (room.memory, 0) => Bound::Excluded(*key),
-                _ => enough,
+                Some(key) if *key >= enough => Bound::Excluded(*key),
+                _ => Bound::Included(enough),
             };
             let walked = walk(view, slot, (members, from, best));
             if let Some(key) = walked.passed {
@@ -53,14 +53,14 @@ impl ByFullness {
                 break;
             }
         }
-        best.map(|(_, rank)| view.fleet.at_rank(rank))
+        best.map(|key| view.fleet.at_rank(key.rank()))
     }
 
     fn among_empty(&mut self, view: View<'_, '_>, slot: &Slot) -> Option<usize> {
         let from = self.passed_empty.map_or(Bound::Unbounded, Bound::Excluded);
         let walked = walk(view, slot, (&view.fleet.ordered(self.index).empty, from, None));
         self.passed_empty = walked.passed.or(self.passed_empty);
-        walked.found.map(|(_, rank)| view.fleet.at_rank(rank))
+        walked.found.map(|key| view.fleet.at_rank(key.rank()))
     }
 
     /// Says that an instance was put there.
@@ -86,7 +86,7 @@ fn walk(view: View<'_, '_>, slot: &Slot, along: (&BTreeSet<Key>, Bound<Key>, Opt
         if best.is_some_and(|best| best <= *key) {
             break;
         }
-        let server = view.fleet.at_rank(key.1);
+        let server = view.fleet.at_rank(key.rank());
         if is_passing(slot, server) {
             contiguous = false;
         } else if fit(view, server, slot).is_ok() {

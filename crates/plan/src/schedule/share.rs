@@ -50,7 +50,7 @@ impl ByShare {
                 best = self.along(view, slot, (size, class, best)).or(best);
             }
         }
-        best.map(|(_, rank)| view.fleet.at_rank(rank)).or_else(|| self.among_crowded(view, slot))
+        best.map(|key| view.fleet.at_rank(key.rank())).or_else(|| self.among_crowded(view, slot))
     }
 
     /// The first of a class that fits, if it is better than the best so far.
@@ -62,7 +62,7 @@ impl ByShare {
             if best.is_some_and(|best| best <= *key) {
                 return None;
             }
-            let server = view.fleet.at_rank(key.1);
+            let server = view.fleet.at_rank(key.rank());
             if is_passing(slot, server) {
                 contiguous = false;
             } else if !self.is_crowded(server) && fit(view, server, slot).is_ok() {
@@ -83,7 +83,7 @@ impl ByShare {
         let mut full = Vec::new();
         let mut found = None;
         for place in &crowded.order {
-            let server = view.fleet.at_rank(place.1.1);
+            let server = view.fleet.at_rank(place.1.rank());
             if is_passing(slot, server) {
                 continue;
             }
