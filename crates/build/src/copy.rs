@@ -231,6 +231,8 @@ impl<'a> Placing<'a> {
         let layers: &dyn Layers = site.builder.tools.layers.as_ref();
         let Some(directory) = archive::unpacked(file, layers, (work, shown))? else { return Ok(false) };
         let from = Root::open(&directory)?.directory(Path::new("")).map_err(Error::errno(about("open", &directory)))?;
+        // A directory that was missing is like any other; the one the archive was unpacked in is nobody else's to read.
+        self.root.make_directories(&self.target, self.asked.unwrap_or_default())?;
         self.copier(self.asked).content(from.as_fd(), &self.target)?;
         Ok(true)
     }
