@@ -13,11 +13,14 @@ LOCKED ?= --locked
 TRIPLE := $(shell uname -m)-unknown-linux-gnu
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET_DIR)/$(TRIPLE)/release/roost
+# Coverage for libFuzzer, by the compiler's own pass, which stable Rust takes too. `--target` keeps it out of build scripts and macros.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
 # Runs a step of `test` under a heading, and says how long it took.
 STEP := .ci/step
 
 .DEFAULT_GOAL := help
-.PHONY: help packages vm build test demo bench install uninstall fmt clean
+.PHONY: help packages vm build test fuzz demo bench install uninstall fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +49,11 @@ test: packages vm ## Check everything: formatting, tidy, clippy, unit tests, bla
 	else \
 		$(STEP) "tests, one program at a time, for cargo-nextest is not installed" cargo test $(LOCKED) --workspace; \
 	fi
+
+fuzz: packages ## Try the laws of every parser on made-up input (FUZZ_SECONDS each, FUZZ_JOBS at once, FUZZ_TARGETS)
+	@.ci/packages crates/fuzz/packages.txt
+	RUSTFLAGS="$(COVERAGE)" cargo build $(LOCKED) --profile fuzz --package fuzz --features libfuzzer --bins --target $(TRIPLE)
+	@.ci/fuzz $(TARGET_DIR)/$(TRIPLE)/fuzz $(TARGET_DIR)/fuzzing
 
 demo: build ## Show the main job on a sandbox of three servers, and remove everything
 	@ROOST=$(RELEASE) demo/run.sh

@@ -1,5 +1,7 @@
 //! The registry inside: what it keeps, what it answers when it says no (OCI distribution specification 1.1).
 
+pub mod asked;
+
 use crate::{
     image::ImageConfig,
     quantity::{Bytes, Timestamp},

@@ -3,13 +3,16 @@
 //!
 //! *Invariants:* content appears complete, by rename, or not at all. Whatever an archive holds is unpacked by a confined
 //! process ([`unpack`]) that can name nothing outside the layer's directory. Memory does not grow with the size of images.
+//!
+//! What reads strangers' bytes and touches nothing else is public ([`tarball`], [`name`], [`compression`], [`manifest`],
+//! [`reference`]), so that its laws can be tried from outside: `fuzz` does.
 
 mod apt;
 mod bootstrap;
 mod commit;
-mod compression;
+pub mod compression;
 mod content;
-mod digest;
+pub mod digest;
 mod error;
 mod export;
 mod fetch;
@@ -18,15 +21,16 @@ mod helper;
 mod import;
 mod layer;
 mod layout;
-mod manifest;
-mod name;
+pub mod manifest;
+pub mod name;
 mod prune;
 mod pull;
 mod push;
 mod store;
-mod tarball;
+pub mod tarball;
 pub mod unpack;
 mod uploads;
 
 pub use error::Error;
+pub use pull::reference;
 pub use store::{ContentStore, Options};

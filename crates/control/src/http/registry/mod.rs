@@ -4,7 +4,6 @@
 //! about blobs go on to its agent as they are. It is served on a port of its own, since its clients know neither our paths nor
 //! our certificates: with TLS of the cluster's authority at the server's address, in the clear on loopback only.
 
-mod asked;
 mod blobs;
 mod lists;
 mod manifests;
@@ -17,10 +16,12 @@ use super::{
 use crate::{Control, registry_tokens};
 use api::{
     key, path,
-    registry::{Access, Code, Refusal, RegistrySettings, RegistryView},
+    registry::{
+        Access, Code, Refusal, RegistrySettings, RegistryView,
+        asked::{self, Asked},
+    },
     view::Changed,
 };
-use asked::Asked;
 use axum::{
     Json, Router,
     body::Body,

@@ -1,6 +1,6 @@
 //! What a path of the registry asks for. Names have slashes in them, so the last words decide. Pure.
 
-use api::registry::{Code, Refusal, is_repository, is_tag};
+use super::{Code, Refusal, is_repository, is_tag};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
