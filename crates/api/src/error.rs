@@ -7,6 +7,20 @@ use std::fmt;
 /// Shorthand used throughout the house.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Text that is shown to a person and quotes somebody else's: what a terminal would act on, and what would begin another line,
+/// is written as an escape, as in `\u{1b}`.
+pub fn printable(text: impl Into<String>) -> String {
+    let text = text.into();
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// What kind of "no" this is. Each kind has one exit code and one HTTP status, and both are part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -138,3 +152,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_moves_the_cursor() {
+        assert_eq!(printable("größe: 1 – ♥"), "größe: 1 – ♥");
+        assert_eq!(printable("a\nb\tc\r\u{1b}[2Jd\u{9b}e\0"), "a\\nb\\tc\\r\\u{1b}[2Jd\\u{9b}e\\u{0}");
+    }
+}

@@ -149,16 +149,22 @@ pub struct HistoryLine {
     pub created: Option<Timestamp>,
 }
 
+/// Most characters of an image's name, tag and digest included.
+const LONGEST: usize = 255;
+
 /// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
 pub fn normalise(text: &str) -> Result<String> {
     let bad = |why: &str| Err(Error::usage(format!("{text:?} is not an image name: {why}")));
-    if text.is_empty() || text.len() > 255 {
-        return bad("use 1 to 255 characters");
+    if text.is_empty() || text.len() > LONGEST {
+        return bad(&format!("use 1 to {LONGEST} characters"));
     }
     if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-/:@".contains(*c))) {
         return bad(&format!("{c:?} cannot be part of one"));
     }
-    let path = text.split('@').next().unwrap_or_default();
+    let (path, digest) = text.split_once('@').map_or((text, None), |(path, digest)| (path, Some(digest)));
+    if digest.is_some_and(|digest| !is_digest(digest)) {
+        return bad("what follows the @ is a digest, as in sha256:0123abcd…");
+    }
     let last = path.rsplit('/').next().unwrap_or_default();
     if path.split('/').any(|part| part.is_empty() || part.starts_with(['.', '-', ':'])) {
         return bad("each part between slashes begins with a letter or digit");
@@ -168,7 +174,20 @@ pub fn normalise(text: &str) -> Result<String> {
     {
         return bad("a tag has 1 to 128 characters");
     }
-    if text.contains('@') || last.contains(':') { Ok(text.to_owned()) } else { Ok(format!("{text}:latest")) }
+    if digest.is_some() || last.contains(':') {
+        return Ok(text.to_owned());
+    }
+    match format!("{text}:latest") {
+        name if name.len() > LONGEST => bad(&format!("with :latest after it, it has more than {LONGEST} characters")),
+        name => Ok(name),
+    }
+}
+
+/// Whether a text has the form of a digest (OCI image specification, descriptor, "Digests"), of whatever algorithm and length.
+fn is_digest(text: &str) -> bool {
+    let made_of =
+        |part: &str, more: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    text.split_once(':').is_some_and(|(algorithm, encoded)| made_of(algorithm, "._-") && made_of(encoded, "_-"))
 }
 
 /// Progress of a long image operation: one line of NDJSON.
@@ -238,6 +257,24 @@ mod tests {
         assert_eq!(name("web@sha256:00").as_deref(), Some("web@sha256:00"));
         for bad in ["", "a b", "../x", "/x", "x//y", "x:", "x:a:b", "-x", "x/;rm"] {
             assert_eq!(name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_at_has_the_form_of_a_digest() {
+        for bad in ["x@", "x@y", "x@sha256:", "x@:00", "x@sha256:.io/", "x@sha256:00@sha256:00", "x@sha256:../y"] {
+            assert!(normalise(bad).unwrap_err().message.contains("digest"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_was_normalised_is_taken_as_it_is() {
+        for length in [1, 247, 248, 249, 254, 255, 256] {
+            let text = "a".repeat(length);
+            match normalise(&text) {
+                Ok(name) => assert_eq!(normalise(&name), Ok(name)),
+                Err(error) => assert!(length > 248, "{error}"),
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod asked;
 
 use crate::{
+    error::printable,
     image::ImageConfig,
     quantity::{Bytes, Timestamp},
 };
@@ -82,9 +83,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// With this code and sentence.
+    /// With this code and sentence, which may quote what a client sent.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: printable(message) }
     }
 }
 

@@ -5,6 +5,9 @@ use api::registry::{
     is_repository, is_tag,
 };
 
+/// Most characters of a name as people type it; with the well-known registry before it, it may be longer.
+const LONGEST_NAME: usize = 255;
+
 /// The same text as a name and as a path.
 pub fn holds(bytes: &[u8]) {
     let Some(text) = crate::text(bytes) else { return };
@@ -25,7 +28,11 @@ fn name_holds(text: &str) {
     }
     match image::reference(text) {
         Ok(reference) => {
+            assert!(is_repository(reference.repository()), "{:?} is no repository", reference.repository());
             let whole = reference.to_string();
+            if whole.len() > LONGEST_NAME {
+                return;
+            }
             assert_eq!(image::reference(&whole).map(|again| again.to_string()).ok(), Some(whole), "printed, it is another");
         }
         Err(error) => crate::sentence(&error),

@@ -1,5 +1,6 @@
 //! What can go wrong with images, as sentences, and which of it may pass by itself.
 
+use api::error::printable;
 use driver::DriverError;
 use std::{io, path::Path};
 
@@ -32,14 +33,14 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The content is at fault.
+    /// The content is at fault. The sentence may quote it.
     pub fn content(message: impl Into<String>) -> Self {
-        Self::Content(message.into())
+        Self::Content(printable(message))
     }
 
     /// What was asked for is at fault.
     pub fn request(message: impl Into<String>) -> Self {
-        Self::Request(message.into())
+        Self::Request(printable(message))
     }
 }
 
@@ -59,6 +60,6 @@ pub fn on<'a>(doing: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Error + '
 impl From<Error> for DriverError {
     fn from(error: Error) -> Self {
         let retryable = matches!(error, Error::NoSpace(_) | Error::Elsewhere(_) | Error::Io { .. });
-        Self { message: error.to_string(), retryable }
+        Self { message: printable(error.to_string()), retryable }
     }
 }

@@ -309,3 +309,16 @@ pub fn write<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_of_an_index_cannot_act_on_a_terminal() {
+        let mut other = Descriptor::new(MANIFEST_TYPE, Digest::of(b"x"), 1);
+        other.platform = Some(Platform { architecture: "a\rm64\u{1b}[2J".to_owned(), os: "linux".to_owned() });
+        let says = choose(&[other], "the index").unwrap_err().to_string();
+        assert!(says.contains(r"a\rm64\u{1b}[2J"), "{says}");
+    }
+}

@@ -74,7 +74,12 @@ pub fn runtime() -> Result<Runtime> {
 pub fn reference(text: &str) -> Result<Reference> {
     let bad = |why: &dyn std::fmt::Display| Error::request(format!("{text:?} is not an image in a registry: {why}"));
     api::image::normalise(text).map_err(|e| Error::request(e.to_string()))?;
-    text.parse().map_err(|e| bad(&e))
+    let reference: Reference = text.parse().map_err(|e| bad(&e))?;
+    // A first part with capital letters but neither dot nor port is no registry, and is taken for a part of the name.
+    if !api::registry::is_repository(reference.repository()) {
+        return Err(bad(&format_args!("{:?} is not the name of a repository, which has small letters", reference.repository())));
+    }
+    Ok(reference)
 }
 
 /// One repository of a registry, and how to speak with it.
@@ -296,7 +301,7 @@ mod tests {
         let full = reference("127.0.0.1:5000/team/web:1.0").unwrap();
         assert_eq!((full.registry(), full.repository(), full.tag()), ("127.0.0.1:5000", "team/web", Some("1.0")));
         assert_eq!(reference("nginx").unwrap().tag(), Some("latest"));
-        for bad in ["", "Web", "web:", "a b", "http://x/y", "../x", "x@sha256:12"] {
+        for bad in ["", "Web", "web:", "a b", "http://x/y", "../x", "x@sha256:12", "Team/web"] {
             assert!(reference(bad).is_err(), "{bad}");
         }
     }

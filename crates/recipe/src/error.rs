@@ -17,11 +17,12 @@ pub struct Error {
     pub problem: Problem,
 }
 
-/// The sentence, without its middle if it is too long.
+/// The sentence on one line, and without its middle if it is too long.
 fn shortened(sentence: &str) -> String {
+    let sentence = api::error::printable(sentence);
     let length = sentence.chars().count();
     if length <= SENTENCE_MAX {
-        return sentence.to_owned();
+        return sentence;
     }
     let half = SENTENCE_MAX / 2;
     let (head, tail) = (sentence.chars().take(half), sentence.chars().skip(length - half));

@@ -122,6 +122,7 @@ mod tests {
         let says = |text: &str| Ignore::parse(text).unwrap_err().to_string();
         assert_eq!(says("a\n!"), ".dockerignore line 2: ! is no pattern: nothing follows the !");
         assert_eq!(says("[a"), ".dockerignore line 1: [a is no pattern: a [ is not closed");
+        assert_eq!(says("[\u{1b}[2J"), ".dockerignore line 1: [\\u{1b}[2J is no pattern: a [ is not closed");
         assert_eq!(says(&"a\n".repeat(10_001)), ".dockerignore line 10001: there are more than 10000 patterns");
     }
 

@@ -148,6 +148,8 @@ mod tests {
         assert_eq!(parse("/v2/web/manifests/sha512:00"), Err(Code::DigestInvalid));
         assert_eq!(parse("/v2/web/manifests/.x"), Err(Code::ManifestInvalid));
         assert_eq!(parse("/v2/web/blobs/uploads/../x"), Err(Code::Unsupported));
+        let says = Asked::parse("/v2/a\u{1b}[2J").unwrap_err().message;
+        assert_eq!(says, "there is no /v2/a\\u{1b}[2J in the registry");
         for other in ["/", "/v1/x", "/v2/web", "/v3/"] {
             assert_eq!(parse(other), Err(Code::Unsupported), "{other}");
         }

@@ -52,7 +52,7 @@ impl Files {
 }
 
 fn clean(path: &[u8]) -> Result<String> {
-    let clean = name::clean(path).map_err(Error::Content)?;
+    let clean = name::clean(path).map_err(Error::content)?;
     String::from_utf8(clean).map_err(|_| Error::content(format!("the name {} is not UTF-8", path.escape_ascii())))
 }
 

@@ -92,6 +92,16 @@ fn claims_are_bounded_before_they_are_believed() {
 }
 
 #[test]
+fn what_is_quoted_of_a_damaged_header_cannot_act_on_a_terminal() {
+    let mut device = header(EntryType::Char, 0);
+    device.set_path("null").unwrap();
+    device.as_gnu_mut().unwrap().dev_major.copy_from_slice(b"\x1b[2J\x1b[1m");
+    device.set_cksum();
+    let says = all(device.as_bytes()).unwrap_err().to_string();
+    assert!(says.contains(r"\u{1b}[2J") && !says.contains(char::is_control), "{says}");
+}
+
+#[test]
 fn malformed_pax_records_are_refused() {
     for bad in ["5 a=b\n", "999 a=b\n", "x a=b\n", "7 size=", "12 size=-10\n", "6 abc\n", "22 GNU.sparse.major=1\n"] {
         let mut extension = extension::Extension::default();

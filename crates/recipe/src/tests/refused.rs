@@ -18,6 +18,7 @@ fn words() {
             "FROM x\nRUN a\n  && b",
             "Dockerfile line 3: unknown instruction &&: there are ADD, ARG, CMD, COPY, ENTRYPOINT, ENV, EXPOSE, FROM, HEALTHCHECK, LABEL, MAINTAINER, ONBUILD, RUN, SHELL, STOPSIGNAL, USER, VOLUME, WORKDIR",
         ),
+        ("FROM x\n\u{8}RG", "Dockerfile line 2: unknown instruction \\u{8}RG: did you mean ARG?"),
         ("FROM x\nRUN", "Dockerfile line 2: RUN says nothing: write RUN and a command"),
         ("FROM x\nRUN --network=none", "Dockerfile line 2: RUN says nothing: write RUN and a command"),
         ("FROM x\nRUN []", "Dockerfile line 2: RUN says nothing: write RUN [\"program\", \"word\"]"),
