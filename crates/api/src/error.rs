@@ -7,6 +7,21 @@ use std::fmt;
 /// Shorthand used throughout the house.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Most characters of a sentence; longer ones, which quote long words, lose their middle.
+const SENTENCE_MAX: usize = 600;
+
+/// A sentence that quotes somebody else's text: [`printable`], and without its middle if it is too long.
+pub fn sentence(text: impl Into<String>) -> String {
+    let sentence = printable(text);
+    let length = sentence.chars().count();
+    if length <= SENTENCE_MAX {
+        return sentence;
+    }
+    let half = SENTENCE_MAX / 2;
+    let (head, tail) = (sentence.chars().take(half), sentence.chars().skip(length - half));
+    head.chain(['…']).chain(tail).collect()
+}
+
 /// Text that is shown to a person and quotes somebody else's: what a terminal would act on, and what would begin another line,
 /// is written as an escape, as in `\u{1b}`.
 pub fn printable(text: impl Into<String>) -> String {
@@ -158,7 +173,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_long_sentence_keeps_its_ends() {
+        let whole = format!("begin{}end", "é".repeat(SENTENCE_MAX - 8));
+        assert_eq!(sentence(whole.clone()), whole);
+        let cut = sentence(format!("begin{}end", "\0".repeat(4 << 20)));
+        assert!(cut.starts_with("begin") && cut.ends_with("end") && cut.chars().count() == SENTENCE_MAX + 1, "{cut}");
+    }
+
+    #[test]
     fn nothing_that_is_shown_moves_the_cursor() {
+        assert_eq!(sentence("a\nb"), "a\\nb");
         assert_eq!(printable("größe: 1 – ♥"), "größe: 1 – ♥");
         assert_eq!(printable("a\nb\tc\r\u{1b}[2Jd\u{9b}e\0"), "a\\nb\\tc\\r\\u{1b}[2Jd\\u{9b}e\\u{0}");
     }

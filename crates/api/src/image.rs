@@ -1,7 +1,7 @@
 //! Images as the cluster knows them. The content itself is found by digest in each server's content store.
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, sentence},
     quantity::{Bytes, Timestamp},
     spec::ContainerKind,
 };
@@ -154,7 +154,7 @@ const LONGEST: usize = 255;
 
 /// Normalises a reference a person typed: adds `:latest` when it has neither tag nor digest. Refuses what cannot be one.
 pub fn normalise(text: &str) -> Result<String> {
-    let bad = |why: &str| Err(Error::usage(format!("{text:?} is not an image name: {why}")));
+    let bad = |why: &str| Err(Error::usage(sentence(format!("{text:?} is not an image name: {why}"))));
     if text.is_empty() || text.len() > LONGEST {
         return bad(&format!("use 1 to {LONGEST} characters"));
     }

@@ -3,7 +3,7 @@
 pub mod asked;
 
 use crate::{
-    error::printable,
+    error::sentence,
     image::ImageConfig,
     quantity::{Bytes, Timestamp},
 };
@@ -85,7 +85,7 @@ pub struct Refusal {
 impl Refusal {
     /// With this code and sentence, which may quote what a client sent.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: printable(message) }
+        Self { code, message: sentence(message) }
     }
 }
 

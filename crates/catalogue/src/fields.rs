@@ -4,7 +4,7 @@ use crate::{
     near,
     problem::{Complaint, Problems, list},
 };
-use api::error::printable;
+use api::error::sentence;
 use toml::{Table, Value};
 
 /// What is wrong with a file, as it is found.
@@ -21,7 +21,7 @@ impl Complaints {
 
     /// One more.
     pub fn say(&mut self, field: impl Into<String>, says: impl Into<String>) {
-        self.found.push(Complaint { file: self.file.clone(), field: field.into(), says: printable(says) });
+        self.found.push(Complaint { file: self.file.clone(), field: field.into(), says: sentence(says) });
     }
 
     /// What has been found, as the reason of a refusal.

@@ -27,5 +27,5 @@ fn sentence(says: &impl std::fmt::Display) {
     assert!(says.chars().count() <= LONGEST_SENTENCE, "a refusal has {} characters: {says}", says.chars().count());
 }
 
-/// Most characters of a refusal: those of the longest names it may quote, and some words.
-const LONGEST_SENTENCE: usize = 2048;
+/// Most characters of a refusal: those of a sentence (`api::error::sentence`), and where it is about.
+const LONGEST_SENTENCE: usize = 1024;

@@ -1,6 +1,6 @@
 //! What can go wrong with images, as sentences, and which of it may pass by itself.
 
-use api::error::printable;
+use api::error::{printable, sentence};
 use driver::DriverError;
 use std::{io, path::Path};
 
@@ -35,12 +35,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// The content is at fault. The sentence may quote it.
     pub fn content(message: impl Into<String>) -> Self {
-        Self::Content(printable(message))
+        Self::Content(sentence(message))
     }
 
     /// What was asked for is at fault.
     pub fn request(message: impl Into<String>) -> Self {
-        Self::Request(printable(message))
+        Self::Request(sentence(message))
     }
 }
 

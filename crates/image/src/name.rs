@@ -1,5 +1,7 @@
 //! Names in archives and requests: which are taken, and what whiteouts mean.
 
+use api::error::sentence;
+
 /// What the last part of a path in a layer means (OCI image specification, layer, "Whiteouts").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role<'a> {
@@ -23,7 +25,7 @@ pub fn role(name: &[u8]) -> Result<Role<'_>, String> {
         None => Ok(Role::Ordinary),
         Some(_) if name == OPAQUE => Ok(Role::Opaque),
         Some(_) if name.starts_with(RESERVED) => Ok(Role::Bookkeeping),
-        Some(b"" | b"." | b"..") => Err(format!("entry {} hides nothing that can be named", name.escape_ascii())),
+        Some(b"" | b"." | b"..") => Err(sentence(format!("entry {} hides nothing that can be named", name.escape_ascii()))),
         Some(hidden) => Ok(Role::Whiteout(hidden)),
     }
 }
@@ -32,13 +34,13 @@ pub fn role(name: &[u8]) -> Result<Role<'_>, String> {
 /// archive's own root. One with `..` climbs out, or could, and is an error.
 pub fn clean(path: &[u8]) -> Result<Vec<u8>, String> {
     if path.contains(&0) {
-        return Err(format!("entry {} has a name with a zero byte", path.escape_ascii()));
+        return Err(sentence(format!("entry {} has a name with a zero byte", path.escape_ascii())));
     }
     let mut parts = Vec::new();
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => return Err(format!("entry {} climbs out of the archive with '..'", path.escape_ascii())),
+            b".." => return Err(sentence(format!("entry {} climbs out of the archive with '..'", path.escape_ascii()))),
             part => parts.push(part),
         }
     }

@@ -236,7 +236,7 @@ impl<R: Read> Walker<R> {
     }
 
     fn damaged(&self, why: impl Into<String>) -> TarError {
-        TarError::Damaged { at: self.position, why: api::error::printable(why) }
+        TarError::Damaged { at: self.position, why: api::error::sentence(why) }
     }
 }
 

@@ -4,29 +4,14 @@ use crate::kind::Kind;
 use std::fmt;
 use thiserror::Error as ThisError;
 
-/// Most characters of a sentence; longer ones, which quote long words, lose their middle.
-const SENTENCE_MAX: usize = 600;
-
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("{place}: {}", shortened(&problem.to_string()))]
+#[error("{place}: {}", api::error::sentence(problem.to_string()))]
 pub struct Error {
     /// Where.
     pub place: Place,
     /// What, and what would be right.
     pub problem: Problem,
-}
-
-/// The sentence on one line, and without its middle if it is too long.
-fn shortened(sentence: &str) -> String {
-    let sentence = api::error::printable(sentence);
-    let length = sentence.chars().count();
-    if length <= SENTENCE_MAX {
-        return sentence;
-    }
-    let half = SENTENCE_MAX / 2;
-    let (head, tail) = (sentence.chars().take(half), sentence.chars().skip(length - half));
-    head.chain(['…']).chain(tail).collect()
 }
 
 /// Where something is wrong.

@@ -104,9 +104,8 @@ fn repository(name: &str) -> Result<String, Refusal> {
     if is_repository(name) {
         return Ok(name.to_owned());
     }
-    let shown: String = name.chars().take(300).collect();
     let why = "use lower-case letters and digits, with . _ - between them, in parts between slashes, at most 255 characters";
-    Err(Refusal::new(Code::NameInvalid, format!("{shown:?} is not the name of a repository: {why}")))
+    Err(Refusal::new(Code::NameInvalid, format!("{name:?} is not the name of a repository: {why}")))
 }
 
 /// A digest as it stands in a path; the colon may be escaped.
@@ -116,8 +115,7 @@ pub fn digest(text: &str) -> Result<String, Refusal> {
     if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
         return Ok(text);
     }
-    let shown: String = text.chars().take(100).collect();
-    Err(Refusal::new(Code::DigestInvalid, format!("{shown:?} is not a digest: sha256: and 64 hexadecimal digits are")))
+    Err(Refusal::new(Code::DigestInvalid, format!("{text:?} is not a digest: sha256: and 64 hexadecimal digits are")))
 }
 
 #[cfg(test)]
@@ -150,6 +148,9 @@ mod tests {
         assert_eq!(parse("/v2/web/blobs/uploads/../x"), Err(Code::Unsupported));
         let says = Asked::parse("/v2/a\u{1b}[2J").unwrap_err().message;
         assert_eq!(says, "there is no /v2/a\\u{1b}[2J in the registry");
+        for long in [format!("/v2/{}", "x".repeat(9_000)), format!("/v2/web/manifests/{}", "x".repeat(9_000))] {
+            assert!(Asked::parse(&long).unwrap_err().message.len() < 700);
+        }
         for other in ["/", "/v1/x", "/v2/web", "/v3/"] {
             assert_eq!(parse(other), Err(Code::Unsupported), "{other}");
         }
