@@ -26,6 +26,12 @@ impl Address {
         (is_host(host) && is_rest(rest)).then(|| Self { scheme, host: host.to_ascii_lowercase(), rest: rest.to_owned() })
     }
 
+    /// Its port, if it says one.
+    pub fn port(&self) -> Option<u16> {
+        let digits = self.rest.strip_prefix(':')?;
+        digits.split('/').next()?.parse().ok()
+    }
+
     /// A part of it as text.
     pub fn part(&self, part: UrlPart) -> String {
         match part {
@@ -68,7 +74,12 @@ mod tests {
             assert_eq!(address.part(UrlPart::Whole), whole);
             assert_eq!(address.part(UrlPart::Host), host);
             assert_eq!(address.part(UrlPart::Scheme), scheme);
+            assert_eq!(address.port().is_some(), rest_has_port(whole));
         }
+    }
+
+    fn rest_has_port(whole: &str) -> bool {
+        whole.matches(':').count() > 1
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An app as a value: what its file says, read and checked.
 
 use crate::{
+    packages::Packages,
     secret::Form,
     text::{Reference, Text},
 };
@@ -28,8 +29,6 @@ pub struct App {
     pub licence: String,
     /// The image, always with a tag or a digest.
     pub image: String,
-    /// Whether a recipe lies beside it that builds the same from packages.
-    pub recipe: bool,
     /// The port that answers HTTP and that its address leads to.
     pub web: Option<u16>,
     /// Every port it listens on.
@@ -52,6 +51,25 @@ pub struct App {
     pub settings: BTreeMap<String, Setting>,
     /// How its health is found out.
     pub check: Option<Check>,
+    /// How it is a database for other apps, if it can be one.
+    pub serves: Option<Serves>,
+    /// How it is made from a distribution's packages.
+    pub packages: Option<Packages>,
+}
+
+/// How an app is another's database: which of its settings say what is made at its first start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serves {
+    /// What kind of database it is.
+    pub engine: Engine,
+    /// Where it answers.
+    pub port: u16,
+    /// The setting with the database's name; none: there is no such thing.
+    pub database: Option<String>,
+    /// The setting with the user's name.
+    pub user: Option<String>,
+    /// The setting with the user's password.
+    pub password: Option<String>,
 }
 
 /// A port with its protocol.
@@ -160,6 +178,20 @@ pub enum Source {
     Required,
     /// From nowhere: it is left out.
     Optional,
+}
+
+impl App {
+    /// The app as it is when it is made from packages; nothing when it cannot be. The image is to be named by whoever makes it.
+    pub fn packaged(&self) -> Option<Self> {
+        let packages = self.packages.as_ref()?;
+        let mut app = self.clone();
+        app.command = None;
+        app.web = packages.web.or(app.web);
+        app.ports = packages.ports.clone().unwrap_or(app.ports);
+        app.volumes = packages.volumes.clone().unwrap_or(app.volumes);
+        app.check = packages.check.clone().or(app.check);
+        Some(app)
+    }
 }
 
 /// How an app's health is found out.

@@ -1,13 +1,14 @@
 //! All apps together: those that are compiled in, and a user's own.
 
 use crate::{
-    app::App,
+    app::{App, Engine},
+    line::line_of,
     near,
     parse::{file_name, parse},
     problem::{Complaint, Problem, Problems},
     relations,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The files of `apps`, in the order of their names.
 const FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/apps.rs"));
@@ -31,11 +32,11 @@ impl Catalogue {
     pub fn extended<'a>(&self, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Problems> {
         let mut apps = self.apps.clone();
         let mut complaints = Vec::new();
-        let mut given = BTreeSet::new();
+        let mut given = BTreeMap::new();
         for (id, text) in files {
-            if !given.insert(id) {
+            if given.insert(id, text).is_some() {
                 let says = "there are two files of this name: keep one".to_owned();
-                complaints.push(Complaint { file: file_name(id), field: String::new(), says });
+                complaints.push(Complaint { file: file_name(id), line: 0, field: String::new(), says });
             }
             match parse(id, text) {
                 Ok(app) => drop(apps.insert(app.id.clone(), app)),
@@ -45,6 +46,10 @@ impl Catalogue {
         // What is not there because it could not be read would be complained about twice.
         if complaints.is_empty() {
             complaints = relations::check(&apps);
+            for (id, text) in given {
+                let its = complaints.iter_mut().filter(|complaint| complaint.file == file_name(id));
+                its.for_each(|complaint| complaint.line = line_of(text, &complaint.field));
+            }
         }
         if complaints.is_empty() { Ok(Self { apps }) } else { Err(Problems(complaints)) }
     }
@@ -57,6 +62,11 @@ impl Catalogue {
     /// The app of this name.
     pub fn get(&self, id: &str) -> Option<&App> {
         self.apps.get(id)
+    }
+
+    /// The app that is another's database of this kind: of several the first by name, of ours and a user's own alike.
+    pub fn server_of(&self, engine: Engine) -> Option<&App> {
+        self.apps().find(|app| app.serves.as_ref().is_some_and(|serves| serves.engine == engine))
     }
 
     /// The app of this name, or a sentence with those that were probably meant.

@@ -1,6 +1,7 @@
 //! Fields of a table, taken out one by one, so that everything that is wrong is found in one reading.
 
 use crate::{
+    line::line_of,
     near,
     problem::{Complaint, Problems, list},
 };
@@ -21,7 +22,14 @@ impl Complaints {
 
     /// One more.
     pub fn say(&mut self, field: impl Into<String>, says: impl Into<String>) {
-        self.found.push(Complaint { file: self.file.clone(), field: field.into(), says: sentence(says) });
+        self.found.push(Complaint { file: self.file.clone(), line: 0, field: field.into(), says: sentence(says) });
+    }
+
+    /// Says of each complaint in which line of the text its field stands.
+    pub fn locate(&mut self, text: &str) {
+        for complaint in &mut self.found {
+            complaint.line = line_of(text, &complaint.field);
+        }
     }
 
     /// What has been found, as the reason of a refusal.

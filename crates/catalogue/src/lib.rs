@@ -12,7 +12,9 @@ mod app;
 mod catalogue;
 mod fields;
 mod instance;
+mod line;
 mod near;
+mod packages;
 mod parse;
 mod problem;
 mod relations;
@@ -24,10 +26,12 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use app::{App, Check, Database, Engine, Port, Setting, Source};
+pub use address::Address;
+pub use app::{App, Check, Database, Engine, Port, Serves, Setting, Source};
 pub use catalogue::Catalogue;
 pub use instance::{DatabaseAccess, Instance, Request, instantiate};
-pub use parse::parse;
+pub use packages::Packages;
+pub use parse::{file_name, parse};
 pub use problem::{Complaint, Problem, Problems};
 pub use search::Found;
 pub use secret::Form;

@@ -3,7 +3,9 @@
 mod check;
 mod database;
 mod facts;
+mod packages;
 mod references;
+mod serves;
 mod settings;
 
 use crate::{
@@ -26,6 +28,7 @@ pub fn parse(id: &str, text: &str) -> Result<App, Problems> {
     match table(text, &mut out) {
         Some(table) => {
             let app = app(id, table, &mut out);
+            out.locate(text);
             out.judge(app)
         }
         None => Err(out.refuse()),
@@ -61,7 +64,6 @@ fn app(id: &str, table: Table, out: &mut Complaints) -> App {
         home: facts::home(&mut fields, out),
         licence: fields.line("licence", "an SPDX expression, as in MIT, or words", out),
         image: facts::image(&mut fields, out),
-        recipe: fields.flag("recipe", out),
         web: facts::web(&mut fields, out),
         ports: facts::ports(&mut fields, out),
         volumes: facts::volumes(&mut fields, out),
@@ -73,11 +75,18 @@ fn app(id: &str, table: Table, out: &mut Complaints) -> App {
         needs: needs(&mut fields, out),
         settings: settings::settings(&mut fields, out),
         check: check::check(&mut fields, out),
+        serves: None,
+        packages: None,
     };
+    app.serves = serves::serves(&mut fields, &app, out);
+    app.packages = packages::packages(&mut fields, out);
     let url = fields.optional_line("url", out);
     fields.finish(out);
     app.url_optional = references::url(&app, url.as_deref(), out);
-    facts::ports_agree(&app, out);
+    facts::ports_agree("", &app, out);
+    if let Some(packaged) = app.packaged().filter(|packaged| (packaged.web, &packaged.check) != (app.web, &app.check)) {
+        facts::ports_agree("packages.", &packaged, out);
+    }
     references::check(&app, out);
     app
 }

@@ -6,14 +6,20 @@ use std::fmt;
 
 /// One thing that is wrong with a file, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[error("{file}: {says}")]
+#[error("{file}{}: {says}", place(*line))]
 pub struct Complaint {
     /// `apps/wordpress.toml`.
     pub file: String,
+    /// Where in it, from 1; 0 when it is the whole file.
+    pub line: usize,
     /// `ports`, `settings.WORDPRESS_DB_HOST.value`; empty when it is the whole file.
     pub field: String,
     /// The sentence, without the file.
     pub says: String,
+}
+
+fn place(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(", line {line}") }
 }
 
 /// Everything that is wrong with one file or several. Never empty.

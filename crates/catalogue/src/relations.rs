@@ -17,7 +17,7 @@ pub fn check(apps: &BTreeMap<String, App>) -> Vec<Complaint> {
 }
 
 fn complaint(id: &str, field: &str, says: String) -> Complaint {
-    Complaint { file: file_name(id), field: field.to_owned(), says }
+    Complaint { file: file_name(id), line: 0, field: field.to_owned(), says }
 }
 
 fn unknown_needs(app: &App, apps: &BTreeMap<String, App>) -> Vec<Complaint> {

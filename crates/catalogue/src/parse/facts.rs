@@ -39,58 +39,73 @@ pub fn image(fields: &mut Fields, out: &mut Complaints) -> String {
 
 /// The port that answers HTTP.
 pub fn web(fields: &mut Fields, out: &mut Complaints) -> Option<u16> {
+    let path = fields.path("web");
     let number = fields.number("web", out)?;
     let port = port(&number.to_string());
     if port.is_none() {
-        out.say("web", not_a_port(&number.to_string()));
+        out.say(path, not_a_port(&number.to_string()));
     }
     port
 }
 
 /// Every port.
 pub fn ports(fields: &mut Fields, out: &mut Complaints) -> Vec<Port> {
-    let texts = fields.texts("ports", out).unwrap_or_default();
+    optional_ports(fields, out).unwrap_or_default()
+}
+
+/// Every port, if any are written down.
+pub fn optional_ports(fields: &mut Fields, out: &mut Complaints) -> Option<Vec<Port>> {
+    let path = fields.path("ports");
+    let texts = fields.texts("ports", out)?;
     if texts.len() > limits::PORTS_PER_POD {
-        out.say("ports", format!("there are {} ports: at most {}", texts.len(), limits::PORTS_PER_POD));
+        out.say(&path, format!("there are {} ports: at most {}", texts.len(), limits::PORTS_PER_POD));
     }
     let mut ports = Vec::new();
-    for text in texts {
+    for (index, text) in texts.into_iter().enumerate() {
+        let field = format!("{path}.{index}");
         let (number, protocol) = match text.split_once('/') {
             None | Some((_, "tcp")) => (text.strip_suffix("/tcp").unwrap_or(&text), Protocol::Tcp),
             Some((number, "udp")) => (number, Protocol::Udp),
             Some((_, other)) => {
-                out.say("ports", format!("port {text} has the protocol {other:?}: write /udp, or nothing for TCP"));
+                out.say(field, format!("port {text} has the protocol {other:?}: write /udp, or nothing for TCP"));
                 continue;
             }
         };
         match port(number).map(|number| Port { number, protocol }) {
-            None => out.say("ports", not_a_port(number)),
-            Some(port) if ports.contains(&port) => out.say("ports", format!("port {port} is listed twice: once is enough")),
+            None => out.say(field, not_a_port(number)),
+            Some(port) if ports.contains(&port) => out.say(field, format!("port {port} is listed twice: once is enough")),
             Some(port) => ports.push(port),
         }
     }
-    ports
+    Some(ports)
 }
 
 /// Directories that must outlive a container.
 pub fn volumes(fields: &mut Fields, out: &mut Complaints) -> Vec<String> {
-    let volumes = fields.texts("volumes", out).unwrap_or_default();
+    optional_volumes(fields, out).unwrap_or_default()
+}
+
+/// The same, if any are written down.
+pub fn optional_volumes(fields: &mut Fields, out: &mut Complaints) -> Option<Vec<String>> {
+    let path = fields.path("volumes");
+    let volumes = fields.texts("volumes", out)?;
     if volumes.len() > VOLUMES {
-        out.say("volumes", format!("there are {} volumes: at most {VOLUMES}", volumes.len()));
+        out.say(&path, format!("there are {} volumes: at most {VOLUMES}", volumes.len()));
     }
     let mut known = BTreeSet::new();
-    for volume in &volumes {
+    for (index, volume) in volumes.iter().enumerate() {
+        let field = format!("{path}.{index}");
         if !is_path(volume) {
-            out.say("volumes", format!("volume {volume:?} is not a directory below /: begin with /, without . and .."));
+            out.say(field, format!("volume {volume:?} is not a directory below /: begin with /, without . and .."));
         } else if !known.insert(volume) {
-            out.say("volumes", format!("volume {volume} is listed twice: once is enough"));
+            out.say(field, format!("volume {volume} is listed twice: once is enough"));
         }
     }
-    volumes
+    Some(volumes)
 }
 
 /// Absolute, below the root, each part a name, no slash at the end.
-fn is_path(text: &str) -> bool {
+pub fn is_path(text: &str) -> bool {
     let part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
     text.strip_prefix('/').is_some_and(|below| below.split('/').all(part))
 }
@@ -119,7 +134,9 @@ pub fn not_a_port(text: &str) -> String {
 }
 
 /// Complains when the web port, or the one that is checked, is not among its TCP ports, or is not there.
-pub fn ports_agree(app: &App, out: &mut Complaints) {
+///
+/// `inside` is what the fields' names begin with.
+pub fn ports_agree(inside: &str, app: &App, out: &mut Complaints) {
     let checked = match app.check {
         // 0 has been complained about.
         Some(Check::Tcp(port)) if port != 0 => Some(port),
@@ -130,10 +147,12 @@ pub fn ports_agree(app: &App, out: &mut Complaints) {
         if let Some(number) = number
             && !listed(number)
         {
-            out.say(field, format!("{field} is port {number}, which it does not listen on: add \"{number}\" to ports"));
+            let field = format!("{inside}{field}");
+            out.say(&field, format!("{field} is port {number}, which it does not listen on: add \"{number}\" to ports"));
         }
     }
     if matches!(app.check, Some(Check::Http(_))) && app.web.is_none() {
-        out.say("check.http", "check.http asks the web port, and there is none: set web");
+        let field = format!("{inside}check.http");
+        out.say(&field, format!("{field} asks the web port, and there is none: set web"));
     }
 }

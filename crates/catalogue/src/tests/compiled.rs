@@ -2,7 +2,7 @@
 
 use super::{compiled, database, letters};
 use crate::{App, Engine, Request, Source, instantiate};
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 /// Apps that are there at least.
 const APPS: usize = 210;
@@ -113,11 +113,39 @@ fn shelves_are_those_there_are() {
     assert_eq!(catalogue.categories().into_keys().collect::<Vec<_>>(), SHELVES);
 }
 
+/// Apps that can be made from packages at least.
+const PACKAGED: usize = 12;
+
 #[test]
-fn a_recipe_that_is_spoken_of_is_there() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps");
-    for app in compiled().apps().filter(|app| app.recipe) {
-        assert!(folder.join(&app.id).with_extension("recipe").is_file(), "apps/{}.recipe is missing", app.id);
+fn apps_can_be_had_where_only_packages_can() {
+    let catalogue = compiled();
+    let packaged: Vec<&App> = catalogue.apps().filter(|app| app.packages.is_some()).collect();
+    assert!(packaged.len() >= PACKAGED, "{}", packaged.len());
+    for app in packaged {
+        let packages = app.packages.as_ref().unwrap();
+        // What runs is of the packages, or a file of ours.
+        let program = &packages.command[0];
+        assert!(program.starts_with('/'), "{}: {program}", app.id);
+        assert!(app.packaged().is_some_and(|packaged| packaged.check.is_some()), "{} has no check", app.id);
+        for (path, content) in packages.files.iter().filter(|(_, content)| content.starts_with("#!")) {
+            assert!(content.contains("\nset -eu\n"), "{}: {path} goes on after an error", app.id);
+            assert!(!content.contains("set -x"), "{}: {path} says its secrets", app.id);
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_database_is_served_by_one_app() {
+    let catalogue = compiled();
+    for engine in Engine::ALL {
+        let served = catalogue.server_of(engine).unwrap_or_else(|| panic!("no app serves {engine}"));
+        let serves = served.serves.as_ref().unwrap();
+        assert!(served.ports.iter().any(|port| port.number == serves.port), "{}", served.id);
+    }
+    let sql = catalogue.apps().filter(|app| app.database.as_ref().is_some_and(|database| !database.optional));
+    for app in sql {
+        let engine = app.database.as_ref().unwrap().engines[0];
+        assert!(catalogue.server_of(engine).is_some(), "{}", app.id);
     }
 }
 

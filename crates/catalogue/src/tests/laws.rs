@@ -5,14 +5,15 @@ use crate::{App, Engine, Request, instantiate, parse};
 use proptest::prelude::*;
 
 /// Pieces that files are made of, right and wrong.
-const PIECES: [&str; 28] = [
+const PIECES: [&str; 29] = [
     "title",
     "image",
     "web",
     "ports",
     "volumes",
     "command",
-    "recipe",
+    "packages",
+    "serves",
     "url",
     "[database]\n",
     "engines",
@@ -95,7 +96,7 @@ proptest! {
     fn no_soup_of_fields_makes_parse_panic(text in soup()) {
         if let Err(problems) = parse("soup", &text) {
             prop_assert!(!problems.0.is_empty());
-            prop_assert!(problems.0.iter().all(|complaint| complaint.to_string().starts_with("apps/soup.toml: ")));
+            prop_assert!(problems.0.iter().all(|complaint| complaint.to_string().starts_with("apps/soup.toml")));
         }
     }
 

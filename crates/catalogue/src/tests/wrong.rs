@@ -34,7 +34,7 @@ http = "/"
 fn sentences(id: &str, text: &str) -> Vec<String> {
     match parse(id, text) {
         Ok(_) => Vec::new(),
-        Err(problems) => problems.to_string().lines().map(str::to_owned).collect(),
+        Err(problems) => problems.0.iter().map(|complaint| format!("{}: {}", complaint.file, complaint.says)).collect(),
     }
 }
 
@@ -80,8 +80,8 @@ fn names_and_texts() {
         "web = 80",
         "web = 80\nauthor = \"me\"",
         &[
-            "there is no field author: known are title, summary, category, home, licence, image, recipe, web, ports, volumes, known, \
-         notes, command, database, needs, settings, check and url",
+            "there is no field author: known are title, summary, category, home, licence, image, web, ports, volumes, known, notes, \
+         command, database, needs, settings, check, serves, packages and url",
         ],
     );
     instead("title", "title title", &["line 1 is not TOML: key with no value, expected `=`"]);
@@ -239,10 +239,56 @@ fn everything_wrong_is_said_at_once() {
         .replace("title", "titel");
     let problems = parse("blog", &wrong).unwrap_err();
     let fields: Vec<&str> = problems.0.iter().map(|complaint| complaint.field.as_str()).collect();
-    assert_eq!(fields, ["title", "ports", "volumes", "database.engines", "titel"]);
+    assert_eq!(fields, ["title", "ports.1", "volumes.0", "database.engines", "titel"]);
+    let lines: Vec<usize> = problems.0.iter().map(|complaint| complaint.line).collect();
+    assert_eq!(lines, [0, 8, 9, 13, 1]);
     let error = api::Error::from(problems);
     assert_eq!(error.message, "apps/blog.toml: title is missing: its name as its makers write it");
     assert_eq!(error.details.len(), 4);
+}
+
+#[test]
+fn packages() {
+    let packages =
+        "[packages]\ninstall = [\"blog\"]\ncommand = [\"/usr/bin/blog\"]\n\n[packages.files]\n\"/etc/blog\" = \"a\"\n\n[check]";
+    instead("[check]", packages, &[]);
+    let wrong = |good: &str, wrong: &str, expected: &[&str]| {
+        assert!(packages.contains(good), "{good}");
+        instead("[check]", &packages.replacen(good, wrong, 1), expected);
+    };
+    wrong("\"blog\"", "", &["packages.install is empty: list the packages it is made from"]);
+    wrong("\"blog\"", "\"Blog\"", &["\"Blog\" is not the name of a package: use lower-case letters, digits and +-."]);
+    wrong("command = [\"/usr/bin/blog\"]\n", "", &["packages.command is missing: the program that runs, and its arguments"]);
+    wrong("\n\n[packages.f", "\nweb = 70000\n\n[packages.f", &["port 70000 is not a port: 1 to 65535"]);
+    wrong(
+        "\n\n[packages.f",
+        "\nweb = 81\n\n[packages.f",
+        &["packages.web is port 81, which it does not listen on: add \"81\" to ports"],
+    );
+    wrong(
+        "\"/etc/blog\"",
+        "\"/etc/../blog\"",
+        &["file \"/etc/../blog\" is not a path: begin with /, and use letters, digits and ._-+"],
+    );
+    wrong("\"a\"", "3", &["file /etc/blog must be a text: its content"]);
+    wrong(
+        "install",
+        "stop_signal = \"INT\"\nrun = [\"a\\nb\"]\ninstall",
+        &[
+            "\"a\\nb\" is not one command: longer ones are files that are run",
+            "packages.stop_signal \"INT\" is not a signal: write it as in SIGINT",
+        ],
+    );
+}
+
+#[test]
+fn serves() {
+    let serves = "[serves]\nengine = \"mysql\"\nport = 80\npassword = \"TOKEN\"\n\n[check]";
+    instead("[check]", serves, &[]);
+    instead("[check]", &serves.replace("80", "70000"), &["port 70000 is not a port: 1 to 65535"]);
+    instead("[check]", &serves.replace("TOKEN", "KEY"), &["serves.password is \"KEY\", and there is no such setting"]);
+    let engine = "database engine \"sql\" is not known: use mysql, postgresql, mongodb or redis";
+    instead("[check]", &serves.replace("\"mysql\"", "\"sql\""), &[engine]);
 }
 
 #[test]
@@ -255,16 +301,19 @@ fn between_apps() {
         GOOD.replace("Blog", title).replace("\"redis\"", &format!("{need:?}")).replace("needs.redis", &format!("needs.{need}"))
     };
     let (a, b, redis) = (needing("A", "b"), needing("B", "a"), needing("Redis", "nobody"));
-    assert_eq!(says(&[("a", &a), ("b", &b)]), "apps/a.toml: it needs itself: a needs b, b needs a");
-    assert_eq!(says(&[("redis", &redis)]), "apps/redis.toml: it needs nobody, which is no app");
+    assert_eq!(says(&[("a", &a), ("b", &b)]), "apps/a.toml, line 15: it needs itself: a needs b, b needs a");
+    assert_eq!(says(&[("redis", &redis)]), "apps/redis.toml, line 15: it needs nobody, which is no app");
     assert_eq!(
         says(&[("radis", &needing("Radis", "redis"))]),
-        "apps/radis.toml: it needs redis, which is no app: did you mean radis?"
+        "apps/radis.toml, line 15: it needs redis, which is no app: did you mean radis?"
     );
     let twice = says(&[("a", &a), ("a", &a)]);
     assert_eq!(twice, "apps/a.toml: there are two files of this name: keep one");
     let titled = compiled().extended([("mine", GOOD.replace("\"Blog\"", "\"wordPress\"").as_str())]).unwrap_err();
-    assert_eq!(titled.to_string(), "apps/mine.toml: title \"wordPress\" is also that of apps/wordpress.toml: give each its own");
+    assert_eq!(
+        titled.to_string(),
+        "apps/mine.toml, line 1: title \"wordPress\" is also that of apps/wordpress.toml: give each its own"
+    );
 }
 
 #[test]
