@@ -29,6 +29,7 @@ mod steps;
 #[cfg(test)]
 mod testing;
 mod usage;
+mod volumes;
 mod worker;
 
 pub use changes::{ChangedReceiver, changed};

@@ -10,6 +10,7 @@ mod files;
 mod images;
 mod read;
 mod streams;
+mod volumes;
 
 use crate::{
     engine::{Engine, Inner},
@@ -18,7 +19,7 @@ use crate::{
 use api::{
     error::Error,
     name::{InstanceId, Name},
-    path::{BLOBS, INSTANCES, MANIFESTS, STATS, UPLOADS},
+    path::{BLOBS, INSTANCES, MANIFESTS, STATS, UPLOADS, VOLUMES},
 };
 use axum::{
     Router,
@@ -53,6 +54,7 @@ pub fn router(engine: &Engine) -> Router {
             get(content::received).patch(content::append).put(content::finish).delete(content::cancel),
         )
         .route(MANIFESTS, post(content::hold))
+        .route(&format!("{VOLUMES}/{{volume}}"), delete(volumes::delete))
         .route("/v1/images/import", post(images::import))
         .route("/v1/images/pull", post(images::pull))
         .route("/v1/images/bootstrap", post(images::bootstrap))

@@ -9,6 +9,7 @@ use crate::{
     resolve::{self, Place},
     state::{Pod, State},
     steps::Step,
+    volumes,
 };
 use api::{
     image::LocalImage,
@@ -22,11 +23,7 @@ use driver::{
     image::BlobSource,
     runtime::{PodRun, PodStatus, Runtime},
 };
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit},
     time::Instant,
@@ -276,7 +273,7 @@ fn act(inner: &Inner, id: InstanceId, action: Action) -> Result<Done, DriverErro
         Action::Link(link) => Done::Linked(network.ensure_pod(&link)?),
         Action::Run(run, runtime, record) => {
             inner.ledger.write_record(id, &record).map_err(|error| DriverError::retryable(error.to_string()))?;
-            make_volumes(&run, &inner.volumes)?;
+            volumes::make(&run, &inner.volumes)?;
             Done::Status(runtime.ensure(&run)?)
         }
         Action::Stop(runtime, grace) => Done::Status(runtime.stop(id, grace)?),
@@ -304,15 +301,6 @@ fn pull(inner: &Inner, digests: &[String], source: &dyn BlobSource) -> Result<Ve
 /// A drain that cannot count waits for its time-out.
 fn count(network: &dyn Network, id: InstanceId) -> Option<u32> {
     network.connections(id).inspect_err(|error| tracing::warn!(%id, %error, "connections cannot be counted")).ok()
-}
-
-fn make_volumes(run: &PodRun, volumes: &Path) -> Result<(), DriverError> {
-    let mounts = run.containers.iter().flat_map(|container| &container.mounts);
-    for mount in mounts.filter(|mount| mount.source.starts_with(volumes)) {
-        std::fs::create_dir_all(&mount.source)
-            .map_err(|error| DriverError::retryable(format!("volume {}: {error}", mount.source.display())))?;
-    }
-    Ok(())
 }
 
 pub(crate) fn last_lines(inner: &Inner, id: InstanceId, container: Option<api::Name>) -> Vec<String> {

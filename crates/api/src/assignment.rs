@@ -93,6 +93,9 @@ pub struct Peer {
 pub struct NameTable {
     /// Addresses by relative lower-case name, without the domain.
     pub names: BTreeMap<String, Vec<Ipv4Addr>>,
+    /// Addresses of servers by lower-case host name, whole, without the final dot.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Vec<Ipv4Addr>>,
 }
 
 /// A port of the server and the pods behind it. Connections are spread over the targets.

@@ -26,6 +26,8 @@ pub const JOB_PLANS: &str = "plan/job/";
 pub const CONTAINER_PLANS: &str = "plan/container/";
 /// [`crate::image::ImageRecord`] by normalised name.
 pub const IMAGES: &str = "image/";
+/// [`crate::app::AppRecord`] by name.
+pub const APPS: &str = "app/";
 /// Join tokens by the SHA-256 of their secret.
 pub const TOKENS: &str = "token/";
 /// [`crate::registry::ManifestRecord`] by `repository@digest`.

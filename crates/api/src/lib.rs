@@ -4,6 +4,7 @@
 //! are written by the API, **plans** by the planner, **assignments** are cut from both by the control plane, **reports**
 //! are written by the agent they describe.
 
+pub mod app;
 pub mod assignment;
 pub mod build;
 pub mod dataplane;

@@ -21,6 +21,7 @@
 //! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade}` | `view::JobView` |
 //! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/images/{name}/export?format=`, `POST /v1/images/prune?all=&dry_run=` | tar; `view::Pruned` |
+//! | `GET /v1/apps`, `GET/PUT/DELETE /v1/apps/{name}` | `app::AppRecord` |
 //! | `GET/PATCH /v1/registry` | `registry::RegistryView` |
 //! | `GET /v1/events?follow=&after=` | → NDJSON of `event::Event` |
 //! | `GET /v1/why/{what}` | → `view::Why` |
@@ -36,6 +37,7 @@
 //! | `GET /v1/instances/{id}/logs`, `POST …/signal/{n}` | |
 //! | `GET/PUT /v1/instances/{id}/archive?path=` | tar |
 //! | `POST /v1/instances/{id}/commit` | `view::CommitOrder` → NDJSON of `image::ImageProgress` |
+//! | `DELETE /v1/volumes/{volume}` | |
 //! | `GET /v1/stats` | → instance id → `report::InstanceStats` |
 //! | `GET/DELETE /v1/blobs/{digest}` | bytes |
 //! | `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
@@ -77,6 +79,10 @@ pub const CONTAINERS: &str = "/v1/containers";
 pub const JOBS: &str = "/v1/jobs";
 /// Images.
 pub const IMAGES: &str = "/v1/images";
+/// Apps of the store that were got.
+pub const APPS: &str = "/v1/apps";
+/// Named volumes, on an agent.
+pub const VOLUMES: &str = "/v1/volumes";
 /// Events.
 pub const EVENTS: &str = "/v1/events";
 /// Use of every instance.

@@ -1,6 +1,7 @@
 //! All nouns at one revision. Cheap to clone; decisions are functions of it.
 
 use crate::{
+    app::AppRecord,
     image::ImageRecord,
     name::{InstanceId, Name},
     plan::{ContainerPlan, JobPlan, Placement},
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub container_plans: OrdMap<Name, Arc<ContainerPlan>>,
     /// Images by normalised name.
     pub images: OrdMap<String, Arc<ImageRecord>>,
+    /// Apps of the store that were got.
+    pub apps: OrdMap<Name, Arc<AppRecord>>,
     /// Soft state: the latest report of each server.
     pub reports: OrdMap<Name, Arc<Report>>,
     /// Soft state: whether each server is there.

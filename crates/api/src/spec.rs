@@ -155,7 +155,7 @@ pub struct ImageRef {
 /// A directory or volume inside the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
-    /// Absolute path on the server, or a volume's name.
+    /// Absolute path on the server, or a volume's name: letters, digits and `._-`.
     pub source: String,
     /// Absolute path in the container.
     pub target: String,
@@ -285,6 +285,12 @@ pub struct ContainerSpec {
     /// Asked-for address; the planner chooses when absent.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// Containers and jobs it does not share a server with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<Name>,
+    /// Host names that lead to its server, for what it publishes there: `blog.example.org`. In no domain of the cluster's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Wanted state.
     pub power: Power,
     /// Counts the restarts asked for; the agent restarts when it last started under a smaller one.

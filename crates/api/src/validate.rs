@@ -2,12 +2,16 @@
 
 use crate::{
     error::{Error, Result},
+    name::Name,
     spec::{ContainerTemplate, HealthCheck, JobSpec, PodTemplate, Probe, limits},
 };
 use std::collections::BTreeSet;
 
 /// Smallest memory limit a Linux process tree starts under.
 const MEMORY_MIN: u64 = 4 * 1024 * 1024;
+
+/// Longest host name (RFC 1035, section 2.3.4).
+const HOST_MAX: usize = 253;
 
 /// Complaints about a pod template; empty when it is fine.
 pub fn pod(template: &PodTemplate) -> Vec<String> {
@@ -57,6 +61,10 @@ fn container_complaints(container: &ContainerTemplate) -> Vec<String> {
         }
     }
     for mount in &container.mounts {
+        if !mount.source.starts_with('/') && !is_volume(&mount.source) {
+            let source = &mount.source;
+            out.push(format!("{source:?} of container {name} is not a volume's name: use 1 to 200 letters, digits and ._-"));
+        }
         let absolute = mount.target.starts_with('/') && !mount.target.split('/').any(|part| part == "..");
         if !absolute || mount.target == "/" {
             out.push(format!("mount target {:?} of container {name} must be an absolute path below /", mount.target));
@@ -71,6 +79,28 @@ fn container_complaints(container: &ContainerTemplate) -> Vec<String> {
         out.extend(check_complaints(check).map(|why| format!("health check of container {name}: {why}")));
     }
     out
+}
+
+/// Whether a text can be a volume's name, which is that of a directory too.
+pub fn is_volume(text: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=200).contains(&text.len()) && text.bytes().all(letter) && !text.starts_with('.')
+}
+
+/// Complaints about host names; empty when they are fine. `domain` is the cluster's own, whose names are the containers'.
+pub fn hosts(hosts: &[String], domain: &str) -> Vec<String> {
+    hosts.iter().filter_map(|host| host_complaint(host, domain)).collect()
+}
+
+fn host_complaint(host: &str, domain: &str) -> Option<String> {
+    let labels: Vec<&str> = host.split('.').collect();
+    let named = labels.iter().all(|label| Name::parse("host", label).is_ok());
+    let number = labels.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    if !named || number || labels.len() < 2 || host.len() > HOST_MAX {
+        return Some(format!("{host:?} is not a host name: use a name with a dot, of a-z, 0-9, - and ., as in blog.example.org"));
+    }
+    let inside = host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    inside.then(|| format!("{host} is in the cluster's own domain {domain}, where names are those of containers: choose another"))
 }
 
 fn check_complaints(check: &HealthCheck) -> Option<String> {
@@ -114,4 +144,29 @@ pub fn count(count: i64) -> Result<u32> {
         .ok()
         .filter(|n| *n <= JobSpec::COUNT_MAX)
         .ok_or_else(|| Error::usage(format!("{count} is not a number of instances: use 0 to {}", JobSpec::COUNT_MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_are_names_outside_the_clusters_domain() {
+        let hosts = |host: &str| hosts(&[host.to_owned()], "internal");
+        for good in ["blog.example", "blog.example.org", "a.b", "x.internals", "1.example"] {
+            assert_eq!(hosts(good), Vec::<String>::new(), "{good}");
+        }
+        for bad in
+            ["", "blog", "Blog.example", "a..b", ".a.b", "a.b.", "10.0.0.1", "a_b.c", "-a.b", &format!("{}a.b", "a.".repeat(130))]
+        {
+            assert!(hosts(bad).iter().any(|why| why.contains("is not a host name")), "{bad}");
+        }
+        assert!(hosts("blog.internal")[0].contains("the cluster's own domain internal"));
+    }
+
+    #[test]
+    fn volumes_are_names_of_directories() {
+        assert!(["blog", "blog-db.var.lib.mysql", "A_1"].into_iter().all(is_volume));
+        assert!(!["", "..", ".a", "a/b", "../a", "a b", &"a".repeat(201)].into_iter().any(is_volume));
+    }
 }

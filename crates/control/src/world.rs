@@ -80,6 +80,8 @@ impl World {
             return entry(&mut s.servers, key, name, value);
         } else if let Some(name) = key.strip_prefix(key::IMAGES) {
             set(&mut s.images, key, name, value)?;
+        } else if let Some(name) = key.strip_prefix(key::APPS) {
+            return entry(&mut s.apps, key, name, value);
         } else if key.starts_with(key::TOKENS) {
             match value {
                 Some(bytes) => self.tokens.insert(key.to_owned(), bytes.into()),

@@ -20,7 +20,7 @@ use std::{
 
 fn table(entries: &[(&str, &[[u8; 4]])]) -> Arc<NameTable> {
     let names = entries.iter().map(|(name, list)| ((*name).to_owned(), list.iter().map(|a| Ipv4Addr::from(*a)).collect()));
-    Arc::new(NameTable { names: names.collect() })
+    Arc::new(NameTable { names: names.collect(), ..NameTable::default() })
 }
 
 /// A server on a free port of 127.0.0.1 for `domain`, with these names.

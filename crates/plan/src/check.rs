@@ -210,17 +210,17 @@ fn crowds(spec: &JobSpec, slots: &BTreeMap<u32, Vec<&Placement>>, out: &mut Vec<
 /// Whoever must not share a server with whom.
 fn strangers(snapshot: &Snapshot, out: &mut Vec<String>) {
     let mut on: HashMap<&str, BTreeSet<&Name>> = HashMap::new();
-    let careful: BTreeSet<&str> = snapshot
-        .jobs
-        .iter()
-        .filter(|(_, spec)| !spec.placement.avoid.is_empty())
-        .flat_map(|(name, spec)| spec.placement.avoid.iter().map(Name::as_str).chain([name.as_str()]))
-        .collect();
+    let rules = || {
+        let jobs = snapshot.jobs.iter().map(|(name, spec)| (name, &spec.placement.avoid));
+        jobs.chain(snapshot.containers.iter().map(|(name, spec)| (name, &spec.avoid))).filter(|(_, avoid)| !avoid.is_empty())
+    };
+    let careful: BTreeSet<&str> =
+        rules().flat_map(|(name, avoid)| avoid.iter().map(Name::as_str).chain([name.as_str()])).collect();
     for (name, one) in all(snapshot).filter(|(name, one)| careful.contains(name.as_str()) && one.wanted == Wanted::Run) {
         on.entry(name.as_str()).or_default().insert(&one.server);
     }
-    for (name, spec) in &snapshot.jobs {
-        for other in spec.placement.avoid.iter().filter(|other| *other != name) {
+    for (name, avoid) in rules() {
+        for other in avoid.iter().filter(|other| *other != name) {
             let (Some(mine), Some(theirs)) = (on.get(name.as_str()), on.get(other.as_str())) else { continue };
             for server in mine.intersection(theirs).filter(|server| snapshot.liveness.get(**server) == Some(&Liveness::Alive)) {
                 out.push(format!("{name} avoids {other}, and both are on {server}"));

@@ -2,11 +2,14 @@
 
 use crate::look::{Look, Sight};
 use api::{
-    Snapshot, Timestamp,
+    Name, Snapshot, Timestamp,
     assignment::NameTable,
     plan::{JobPlan, Placement, Wanted},
 };
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 /// What DNS answers, relative to the cluster's domain. A name nobody serves is absent.
 ///
@@ -31,7 +34,22 @@ pub fn names(snapshot: &Snapshot) -> NameTable {
             names.insert(name.to_string(), vec![placement.address]);
         }
     }
-    NameTable { names }
+    NameTable { names, hosts: hosts(&look) }
+}
+
+/// Host names, each with the address of the server its container is published on. One whose container does not serve is there
+/// without addresses, so that nobody asks elsewhere for it.
+fn hosts(look: &Look<'_>) -> BTreeMap<String, Vec<Ipv4Addr>> {
+    let snapshot = look.snapshot;
+    let named = snapshot.containers.iter().flat_map(|(name, spec)| spec.hosts.iter().map(move |host| (name, host)));
+    let address = |name: &Name| {
+        let placement = snapshot.container_plans.get(name)?.placement.as_ref()?;
+        match snapshot.servers.get(&placement.server)?.address {
+            IpAddr::V4(address) if leads_to(look, placement) => Some(address),
+            _ => None,
+        }
+    };
+    named.map(|(name, host)| (host.clone(), address(name).into_iter().collect())).collect()
 }
 
 /// The instance of each slot that names and routes lead to.

@@ -51,7 +51,8 @@ async fn what_is_told_runs_and_what_is_no_longer_told_leaves_nothing() {
 async fn the_dataplane_and_the_names_follow_and_unchanged_ones_are_left_alone() {
     let bed = Bed::new();
     let agent = bed.agent().await;
-    let table = |host| Arc::new(NameTable { names: [("web".to_owned(), vec![[10, 70, 1, host].into()])].into() });
+    let table =
+        |host| Arc::new(NameTable { names: [("web".to_owned(), vec![[10, 70, 1, host].into()])].into(), ..NameTable::default() });
     agent.tell(1, |told| told.names = table(5)).await;
     agent.phase(ONE, Phase::Running).await;
     agent.tell(2, |told| told.names = table(5)).await;

@@ -300,6 +300,8 @@ fn spec(name: Name, template: PodTemplate, power: Power) -> ContainerSpec {
         address: None,
         power,
         restarts: 0,
+        avoid: Vec::new(),
+        hosts: Vec::new(),
         remove_on_exit: false,
         created: Timestamp(0),
     }
@@ -551,7 +553,7 @@ pub async fn remove(client: &Client, args: RemoveArgs) -> Result<u8> {
 }
 
 /// Waits until a container that is being removed is no more, and its name free.
-async fn gone(client: &Client, view: &ContainerView, timeout: std::time::Duration) -> Result<()> {
+pub async fn gone(client: &Client, view: &ContainerView, timeout: std::time::Duration) -> Result<()> {
     let judge = |all: &Vec<ContainerView>| {
         if all.iter().any(|other| other.id == view.id && view.id.is_some()) { waiting("removing") } else { Standing::True }
     };

@@ -16,6 +16,7 @@ pub fn create(snapshot: &Snapshot, mut spec: ContainerSpec, now: Timestamp) -> R
         present(snapshot, server)?;
     }
     address(snapshot, &spec)?;
+    hosts(snapshot, &spec)?;
     let server = spec.server.as_ref();
     if let Some(first) = plan::port_conflicts(snapshot, &spec.template, &spec.name, plan::Reach::On(server)).into_iter().next() {
         return Err(Error::conflict(first));
@@ -78,6 +79,17 @@ pub fn present(snapshot: &Snapshot, server: &Name) -> Result<()> {
 pub fn no_server(snapshot: &Snapshot, server: &Name) -> Error {
     let known: Vec<_> = snapshot.servers.keys().map(Name::as_str).collect();
     Error::not_found(format!("no server {server}")).hint(format!("did you mean {}?", known.join(", ")))
+}
+
+/// Host names are names, outside the cluster's domain, and lead nowhere yet.
+fn hosts(snapshot: &Snapshot, spec: &ContainerSpec) -> Result<()> {
+    let domain = snapshot.cluster.as_ref().map_or("", |cluster| cluster.domain.as_str());
+    validate::check(validate::hosts(&spec.hosts, domain))?;
+    let others = || snapshot.containers.values().filter(|other| other.name != spec.name);
+    match spec.hosts.iter().find_map(|host| Some((host, others().find(|other| other.hosts.contains(host))?))) {
+        Some((host, other)) => Err(Error::conflict(format!("host name {host} leads to container {} already", other.name))),
+        None => Ok(()),
+    }
 }
 
 /// An address asked for lies in a server's subnet, in the asked server's if one was asked for, and is free.

@@ -77,6 +77,8 @@ fn lone(text: &str, template: PodTemplate) -> ContainerSpec {
         address: None,
         power: Power::On,
         restarts: 0,
+        avoid: Vec::new(),
+        hosts: Vec::new(),
         remove_on_exit: false,
         created: Timestamp(0),
     }
@@ -114,6 +116,32 @@ fn refused<T>(outcome: Result<T>) -> (Kind, String) {
 
 fn refuse(spec: ContainerSpec) -> (Kind, String) {
     refused(container::create(&with_c1(), spec, NOW))
+}
+
+#[test]
+fn host_names_are_given_once_and_not_in_the_clusters_domain() {
+    let with = |who: &str, host: &str| ContainerSpec { hosts: vec![host.to_owned()], ..lone(who, template("web", |_| {})) };
+    let mut snapshot = cluster();
+    let spec = container::create(&snapshot, with("blog", "blog.example"), NOW).unwrap();
+    snapshot.containers.insert(name("blog"), Arc::new(spec));
+    let refuse = |spec| refused(container::create(&snapshot, spec, NOW));
+    let taken = "host name blog.example leads to container blog already";
+    assert_eq!(refuse(with("other", "blog.example")), (Kind::Conflict, taken.into()));
+    assert_eq!(refuse(with("other", "Blog.example")).0, Kind::Usage);
+    let domain = snapshot.cluster.as_ref().map(|cluster| cluster.domain.clone()).unwrap();
+    assert!(refuse(with("other", &format!("a.{domain}"))).1.contains("is in the cluster's own domain"));
+    assert!(container::create(&snapshot, with("other", "www.blog.example"), NOW).is_ok());
+}
+
+#[test]
+fn a_volume_has_a_name() {
+    let mounted = |source: &str| {
+        let mount = api::spec::Mount { source: source.to_owned(), target: "/data".to_owned(), read_only: false };
+        lone("a", template("web", |t| t.containers[0].mounts.push(mount)))
+    };
+    assert!(container::create(&cluster(), mounted("blog.data"), NOW).is_ok());
+    let says = "\"../etc\" of container main is not a volume's name: use 1 to 200 letters, digits and ._-";
+    assert_eq!(refuse(mounted("../etc")), (Kind::Usage, says.into()));
 }
 
 #[test]

@@ -79,6 +79,8 @@ fn copy(subject: &Subject, request: &CloneRequest) -> ContainerSpec {
         address: None,
         power: if request.start { Power::On } else { Power::Off },
         restarts: 0,
+        avoid: Vec::new(),
+        hosts: Vec::new(),
         remove_on_exit: false,
         created: now(),
     }

@@ -1,6 +1,7 @@
 //! The HTTP API: one file for each noun. Handlers find out who asks, admit, commit, and answer; they decide nothing.
 
 mod agent;
+mod apps;
 mod commits;
 mod containers;
 mod events;
@@ -64,6 +65,7 @@ fn router(control: Control) -> Router {
         .merge(commits::routes())
         .merge(jobs::routes())
         .merge(images::routes())
+        .merge(apps::routes())
         .merge(registry::routes())
         .merge(events::routes())
         .merge(streams::routes())

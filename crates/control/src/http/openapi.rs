@@ -7,6 +7,7 @@ mod schemas;
 mod tests;
 
 use super::{
+    apps::Forgetting,
     containers::{Publishing, Renaming},
     events::Following,
     images::{Import, build::Building, leave::Export, prune::Pruning},
@@ -18,6 +19,7 @@ use super::{
 use crate::tokens::Grant;
 use api::{
     Name, Target,
+    app::AppRecord,
     assignment::Assignment,
     event::Event,
     image::{ImageProgress, ImageRecord},
@@ -119,6 +121,10 @@ const OPERATIONS: &[Operation] = &[
     post("/v1/images/push", "push_image", "Push to a registry").takes::<PushRequest>().lines::<ImageProgress>(),
     post("/v1/images/prune", "prune_images", "Remove content that nothing needs").query::<Pruning>().answers::<Pruned>(),
     get("/v1/images/{name}/export", "export_image", "An image as an archive").query::<Export>().answers_tar(),
+    get("/v1/apps", "list_apps", "List apps of the store that were got, without their secrets").answers::<Vec<AppRecord>>(),
+    get("/v1/apps/{name}", "show_app", "Show an app that was got, with its secrets").answers::<AppRecord>(),
+    put("/v1/apps/{name}", "put_app", "Remember an app").query::<Trying>().takes::<AppRecord>().answers::<Changed>(),
+    delete("/v1/apps/{name}", "delete_app", "Forget an app, and remove its volumes").query::<Forgetting>().answers::<Changed>(),
     get("/v1/registry", "show_registry", "Where the registry is, and what is set").answers::<RegistryView>(),
     patch("/v1/registry", "set_registry", "Set what everybody may do at the registry")
         .query::<Trying>()
@@ -141,6 +147,7 @@ const PLACES: &[Place] = &[
     Place::new::<String>("/v1/containers/{target}/snapshots/{name}", "The snapshot."),
     Place::new::<Name>("/v1/jobs/{name}", "The job."),
     Place::new::<String>("/v1/images/{name}", "The image, with its tag or without. `/` and `:` are written `%2F` and `%3A`."),
+    Place::new::<Name>("/v1/apps/{name}", "The app, by the name it was got under."),
     Place::new::<Target>("/v1/why/{target}", "The container, instance or job. Its `/` and `:` are written `%2F` and `%3A`."),
 ];
 

@@ -160,7 +160,7 @@ mod tests {
     fn zone(count: u8) -> Zone {
         let names = [("web".to_owned(), (0..count).map(|i| Ipv4Addr::new(10, 88, 1, i)).collect())];
         let zone = Zone::new(Name::from_ascii("internal.").unwrap(), Some("10.88.0.0/16".parse().unwrap()));
-        zone.with(Arc::new(NameTable { names: names.into() }))
+        zone.with(Arc::new(NameTable { names: names.into(), ..NameTable::default() }))
     }
 
     fn question(name: &str, kind: RecordType, payload: Option<u16>) -> Vec<u8> {

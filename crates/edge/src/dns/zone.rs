@@ -78,7 +78,16 @@ impl Zone {
         }
         match self.range.zip(arpa_address(name)) {
             Some((range, address)) if range.contains(&address) => self.find_address(address),
-            _ => Place::Elsewhere,
+            _ => self.find_host(name),
+        }
+    }
+
+    /// A host name that leads to servers is ours although its domain is not.
+    fn find_host(&self, name: &Name) -> Place<'_> {
+        let Some(table) = self.names.as_ref().filter(|table| !table.hosts.is_empty()) else { return Place::Elsewhere };
+        match table.hosts.get(&relative(name, usize::from(name.num_labels()))) {
+            Some(addresses) => Place::Known(Content::Addresses(addresses, 0)),
+            None => Place::Elsewhere,
         }
     }
 
@@ -138,17 +147,20 @@ mod tests {
 
     fn table(entries: &[(&str, &[[u8; 4]])]) -> Arc<NameTable> {
         let names = entries.iter().map(|(name, list)| ((*name).to_owned(), list.iter().map(|a| Ipv4Addr::from(*a)).collect()));
-        Arc::new(NameTable { names: names.collect() })
+        Arc::new(NameTable { names: names.collect(), ..NameTable::default() })
     }
 
     fn zone() -> Zone {
         let zone = Zone::new(Name::from_ascii("internal.").unwrap(), Some("10.88.0.0/16".parse().unwrap()));
-        zone.with(table(&[
+        let mut told = NameTable::clone(&table(&[
             ("web", &[[10, 88, 1, 2], [10, 88, 2, 2]]),
             ("web-1.web", &[[10, 88, 1, 2]]),
             ("c1", &[[10, 88, 1, 9]]),
             ("gone", &[]),
-        ]))
+        ]));
+        told.hosts.insert("blog.example".to_owned(), vec![Ipv4Addr::new(10, 200, 0, 2)]);
+        told.hosts.insert("off.example".to_owned(), Vec::new());
+        zone.with(Arc::new(told))
     }
 
     #[test]
@@ -169,6 +181,11 @@ mod tests {
             ("c1.internal.example.", "Elsewhere"),
             ("notinternal.", "Elsewhere"),
             (".", "Elsewhere"),
+            ("blog.example.", "[10.200.0.2]"),
+            ("Blog.Example.", "[10.200.0.2]"),
+            ("off.example.", "[]"),
+            ("www.blog.example.", "Elsewhere"),
+            ("example.", "Elsewhere"),
             ("2.1.88.10.in-addr.arpa.", "Known(Pointer(\"web-1.web\"))"),
             ("3.1.88.10.in-addr.arpa.", "Unknown"),
             ("1.88.10.in-addr.arpa.", "Elsewhere"),

@@ -15,10 +15,12 @@ pub(crate) struct Holders<'a> {
 impl<'a> Holders<'a> {
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let mut made = Self::default();
-        for (job, spec) in &snapshot.jobs {
-            for other in spec.placement.avoid.iter().filter(|other| *other != job) {
-                made.add_pair(job, other);
-                made.add_pair(other, job);
+        let jobs = snapshot.jobs.iter().map(|(name, spec)| (name, &spec.placement.avoid));
+        let lone = snapshot.containers.iter().map(|(name, spec)| (name, &spec.avoid));
+        for (name, avoid) in jobs.chain(lone) {
+            for other in avoid.iter().filter(|other| *other != name) {
+                made.add_pair(name, other);
+                made.add_pair(other, name);
             }
         }
         made

@@ -44,6 +44,19 @@ fn ports_of_a_server_are_given_once() {
 }
 
 #[test]
+fn one_that_avoids_another_is_on_another_server() {
+    let world = three(
+        "container db server=s2\nsettle\ncontainer a avoid=db server=s2\ncontainer b avoid=db\ncontainer c avoid=db,x\nsettle",
+    );
+    insta::assert_snapshot!(world.show(), @r#"
+    a waits: 2 servers: not among the servers asked for; 1: db is there, which a must not meet
+    b s1 10.0.1.3 Run 
+    c s3 10.0.3.4 Run 
+    db s2 10.0.2.2 Run 
+    "#);
+}
+
+#[test]
 fn it_is_never_moved() {
     let mut world = three("container a server=s2 memory=1G\nsettle");
     let before = world.snapshot.container_plans["a"].clone();

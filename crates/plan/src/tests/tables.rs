@@ -70,6 +70,20 @@ fn names_and_routes_lead_to_what_serves() {
 }
 
 #[test]
+fn host_names_lead_to_the_server_of_what_serves() {
+    let mut world = three("container blog server=s2 port=80 host=blog.example\njob web 1 port=8080\nlook");
+    let hosts = |world: &World| names(&world.snapshot).hosts["blog.example"].clone();
+    assert!(hosts(&world).is_empty(), "known, and not there yet");
+    world.run("settle");
+    let std::net::IpAddr::V4(address) = world.snapshot.servers["s2"].address else { panic!("s2 has another kind of address") };
+    assert_eq!(hosts(&world), [address]);
+    world.run("sick blog");
+    assert!(hosts(&world).is_empty());
+    world.run("well blog\nrm blog\nsettle");
+    assert!(names(&world.snapshot).hosts.is_empty());
+}
+
+#[test]
 fn names_take_the_newest_of_a_slot_while_it_is_replaced() {
     let mut world = three("job web 1\nsettle\nupgrade web image=2\nlook");
     let old = names(&world.snapshot).names["web"].clone();

@@ -234,6 +234,8 @@ impl World {
             address: options.get("ip").map(|ip| ip.parse().unwrap()),
             power: Power::On,
             restarts: 0,
+            avoid: options.list("avoid").into_iter().map(name).collect(),
+            hosts: options.list("host").into_iter().map(str::to_owned).collect(),
             remove_on_exit: options.get("rm").is_some(),
             created: self.now,
         };

@@ -3,6 +3,7 @@
 use super::{super::describe, sample};
 use api::{
     Name, Target,
+    app::AppRecord,
     assignment::Assignment,
     image::ImageProgress,
     report::{InstanceStats, Report},
@@ -98,6 +99,10 @@ async fn what_is_answered_is_what_is_described() {
         ("get", "/v1/jobs/{name}", "/v1/jobs/web", Value::Null),
         ("get", "/v1/images", "/v1/images", Value::Null),
         ("get", "/v1/images/{name}", "/v1/images/web", Value::Null),
+        ("get", "/v1/apps", "/v1/apps", Value::Null),
+        ("get", "/v1/apps/{name}", "/v1/apps/blog", Value::Null),
+        ("put", "/v1/apps/{name}", "/v1/apps/wiki?dry_run=true", json!({"name": "wiki", "app": "dokuwiki", "generation": 1})),
+        ("delete", "/v1/apps/{name}", "/v1/apps/blog?dry_run=true", Value::Null),
         ("get", "/v1/events", "/v1/events", Value::Null),
         ("get", "/v1/why/{target}", "/v1/why/web%2F3", Value::Null),
         ("post", "/v1/tokens", "/v1/tokens", json!({"uses": 2})),
@@ -120,9 +125,12 @@ async fn what_is_answered_is_what_is_described() {
         }
         let (status, answer) = ask(&router, &method.to_uppercase(), real, &body).await;
         assert_eq!(status, 200, "{method} {real}: {answer}");
+        // Lists of apps leave secrets out; whoever asks for one of them has them.
+        assert_eq!(answer.to_string().contains("hidden"), real == "/v1/apps/blog" && method == "get", "{method} {real}");
         described.fits(&format!("{operation}/responses/200/content/application~1json/schema"), &answer);
     }
     for (method, path, refused) in [
+        ("GET", "/v1/apps/none", 404),
         ("GET", "/v1/jobs/none", 404),
         ("GET", "/v1/jobs/No", 400),
         ("GET", "/v1/jobs?watch=perhaps", 400),
@@ -152,6 +160,7 @@ async fn what_agents_and_clients_send_is_what_is_described() {
     let assignment: Assignment = plan::assignment(&world.snapshot, &Name::parse("test", "s1").unwrap(), &world.names()).unwrap();
     assert!(!assignment.pods.is_empty() && !assignment.network.peers.is_empty());
     described.component("Assignment", &assignment);
+    written::<AppRecord>(&mut described, "AppRecord", sample::app());
     written::<Report>(&mut described, "Report", sample::report());
     let spec = world.snapshot.containers.values().next().unwrap();
     described.component("ContainerRequest", &ContainerRequest { spec: spec.as_ref().clone(), dry_run: true });

@@ -63,6 +63,18 @@ fn placement((id, slot, at): (u64, u32, &str), revision: u32) -> Value {
     })
 }
 
+/// An app that was got.
+pub fn app() -> Value {
+    json!({
+        "name": "blog", "app": "wordpress", "generation": 3, "url": "blog.example", "got": 10,
+        "parts": [{
+            "container": "blog-db", "app": "mariadb", "packages": true, "server": "s1",
+            "volumes": {"blog-db.var.lib.mysql": "/var/lib/mysql"},
+            "settings": {"MARIADB_DATABASE": "blog"}, "secrets": {"MARIADB_PASSWORD": "hidden"},
+        }],
+    })
+}
+
 /// What the store of the cluster holds.
 fn stored() -> Vec<(String, Value)> {
     let cluster =
@@ -97,6 +109,7 @@ fn stored() -> Vec<(String, Value)> {
         (format!("{}c2", key::CONTAINERS), waiting),
         (format!("{}c2", key::CONTAINER_PLANS), json!({"placement": null, "waiting": ["no server fits"]})),
         (format!("{}{}", key::TOKENS, "0f".repeat(32)), json!({"expires": 10, "uses_left": 2})),
+        (format!("{}blog", key::APPS), app()),
         (key::NEXT_INSTANCE.to_owned(), json!(300)),
     ]
 }
