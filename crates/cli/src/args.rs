@@ -1,7 +1,7 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
 use crate::command::{
-    build, commit, container, events, files, image, job, list, publish, registry, server, stats, stream, system, token,
+    apps, build, commit, container, events, files, get, image, job, list, publish, registry, server, stats, stream, system, token,
 };
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +55,9 @@ pub enum Command {
     Cp(files::CpArgs),
     Stats(stats::StatsArgs),
     Top(stats::TopArgs),
+    Apps(apps::AppsArgs),
+    Search(apps::SearchArgs),
+    Get(get::GetArgs),
     Publish(publish::PublishArgs),
     Unpublish(publish::UnpublishArgs),
     /// Jobs: N instances of a pod, placed, healed and upgraded

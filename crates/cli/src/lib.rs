@@ -12,6 +12,7 @@ mod output;
 mod ports;
 mod progress;
 mod say;
+mod store;
 mod terminal;
 mod usage;
 

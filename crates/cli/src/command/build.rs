@@ -125,7 +125,6 @@ pub async fn build(client: &Client, args: BuildArgs) -> Result<u8> {
 }
 
 /// Builds an image of files that are at hand: an app's recipe and what it copies.
-#[allow(dead_code, reason = "the app store's `get` calls it")]
 pub async fn build_files(
     client: &Client,
     request: BuildRequest,

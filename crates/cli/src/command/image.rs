@@ -344,7 +344,8 @@ async fn prune(client: &Client, args: PruneArgs) -> Result<u8> {
     Ok(0)
 }
 
-async fn pull(client: &Client, request: &PullRequest) -> Result<()> {
+/// Has an image pulled, and shows how it goes.
+pub async fn pull(client: &Client, request: &PullRequest) -> Result<()> {
     let body = serde_json::to_vec(request).map_err(|error| Error::failed(error.to_string()))?;
     let headers = [("content-type", "application/json".to_owned())];
     let lines = client.lines(Method::POST, &format!("{}/pull", path::IMAGES), Some(body.into()), &headers).await?;
@@ -388,7 +389,7 @@ async fn bootstrap(client: &Client, args: BootstrapArgs) -> Result<u8> {
 }
 
 /// Has a base system made, and shows how it goes.
-async fn make(client: &Client, request: &BootstrapRequest) -> Result<()> {
+pub async fn make(client: &Client, request: &BootstrapRequest) -> Result<()> {
     let name = request.name.clone().unwrap_or_else(|| format!("{}/{}", request.distribution, request.release));
     let body = serde_json::to_vec(request).map_err(|error| Error::failed(error.to_string()))?;
     let headers = [("content-type", "application/json".to_owned())];

@@ -24,7 +24,7 @@ pub struct LsArgs {
     pub list: ListArgs,
 }
 
-/// Show everything about a container, instance, job, server or image
+/// Show everything about a container, instance, job, server or image, or an app of the store
 ///
 /// Example: roost show web/3
 #[derive(Args)]
@@ -164,6 +164,9 @@ pub async fn show(client: &Client, args: ShowArgs) -> Result<()> {
     }
     if let Ok(image) = client.get::<api::image::ImageRecord>(&format!("{}/{segment}", path::IMAGES)).await {
         return output::one(image, &[], args.output);
+    }
+    if let Some(app) = super::apps::known(&args.name) {
+        return output::one(app, &[], args.output);
     }
     Err(if error.kind == Kind::NotFound {
         Error { message: format!("nothing here is named {}", args.name), ..error }

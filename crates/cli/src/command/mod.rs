@@ -1,11 +1,13 @@
 //! The commands: one file for each noun or family of verbs.
 
+pub mod apps;
 pub mod build;
 pub mod commit;
 pub mod container;
 pub mod events;
 pub mod files;
 pub mod foreground;
+pub mod get;
 pub mod image;
 pub mod job;
 pub mod list;
@@ -30,10 +32,18 @@ const WOULD_CHANGE: u8 = 2;
 
 /// Runs a command; its exit code.
 pub async fn run(command: Command, global: &Global) -> Result<u8> {
+    // The store's catalogue is there without a cluster.
+    let command = match command {
+        Command::Apps(args) => return apps::run(global, args).await,
+        Command::Search(args) => return apps::search(&args),
+        other => other,
+    };
     let client = connect::client(global)?;
     let client = &client;
     match command {
         Command::Host(_) => unreachable!("host commands are handed to the caller by `parse`"),
+        Command::Apps(_) | Command::Search(_) => unreachable!("these have been run without a client"),
+        Command::Get(args) => return get::get(client, args).await,
         Command::Run(args) => return container::run(client, args).await,
         Command::Create(args) => return container::create(client, args).await,
         Command::Exec(args) => return stream::exec(client, args).await,
