@@ -13,14 +13,15 @@ const SCRIPT: &str = r#"#!/bin/sh
 set -eu
 kept=@KEPT@
 key=$(printf '%s\n' "$@" | grep -v '^/' | sha256sum | cut -c 1-16)
-if [ -z "$(find "$kept/$key.tar" -mtime -14 2>/dev/null)" ]; then
+if [ -z "$(find "$kept/$key.tar.zst" -mtime -14 2>/dev/null)" ]; then
     new=$(mktemp "$kept/$key.XXXXXX")
     trap 'rm -f "$new"' EXIT
     /usr/bin/mmdebstrap "$@" > "$new"
-    mv "$new" "$kept/$key.tar"
+    zstd --quiet --fast --force "$new" -o "$new.zst"
+    mv "$new.zst" "$kept/$key.tar.zst"
 fi
-echo "I: from $kept/$key.tar" >&2
-exec cat "$kept/$key.tar"
+echo "I: from $kept/$key.tar.zst" >&2
+exec zstd --quiet --decompress --stdout "$kept/$key.tar.zst"
 "#;
 
 /// Where archives are kept: `lab-images` beside the directory of the binaries under test.
