@@ -115,9 +115,12 @@ impl Ground {
     fn buildah(&self, words: &[&str]) -> Output {
         let store = self.lab.files().join("buildah");
         let (root, runs) = (display(&store.join("root")), display(&store.join("run")));
+        // Directories of its cache mounts lie below its temporary ones: another run of the tests must not find them.
+        let temporary = store.join("tmp");
+        fs::create_dir_all(&temporary).unwrap();
         let mut command = Command::new("buildah");
         command.args(["--root", &root, "--runroot", &runs, "--storage-driver", "overlay"]).args(words);
-        Typed::new(command).limit(LONG).run()
+        Typed::new(command).env("TMPDIR", &display(&temporary)).limit(LONG).run()
     }
 
     /// `buildah build`. In Docker's format, since OCI's has no health checks, triggers and shells. In one layer, which takes
