@@ -1,7 +1,6 @@
 //! `cp`: parts of a container's root file system as tar, out and in. Blocking.
 //!
-//! What is in a container is written by strangers. Every path is resolved by the kernel inside the container's root
-//! (openat2(2), `RESOLVE_IN_ROOT`), so that links, absolute or climbing, lead nowhere else, also while they change.
+//! What is in a container is written by strangers, so no path leads out of its root (`base::root`).
 
 mod pack;
 mod unpack;
@@ -10,15 +9,9 @@ pub use pack::{Source, pack};
 pub use unpack::unpack;
 
 use api::error::{Error, Result};
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
-use std::{
-    os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
-};
+use base::root::relative;
+use nix::{errno::Errno, fcntl::OFlag};
+use std::{os::fd::OwnedFd, path::Path};
 
 /// Directories below each other that are followed.
 const DEPTH_MAX: usize = 256;
@@ -30,7 +23,7 @@ const NOBODY: u32 = 65_534;
 
 /// A container's root file system.
 pub struct Root {
-    directory: OwnedFd,
+    directory: base::root::Root,
     /// Who root inside is here.
     first: u32,
 }
@@ -38,8 +31,7 @@ pub struct Root {
 impl Root {
     /// As the host sees it.
     pub fn open(directory: &Path) -> Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(directory, flags, Mode::empty())
+        base::root::Root::open(directory)
             .map(|directory| Self { directory, first: 0 })
             .map_err(|errno| Error::failed(format!("root file system of the container: {}", errno.desc())))
     }
@@ -57,35 +49,8 @@ impl Root {
 
     /// A directory in it.
     fn directory(&self, path: &Path) -> nix::Result<OwnedFd> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        // The kernel says EAGAIN when something was renamed during the look (openat2(2)): a few more tries are enough.
-        let mut result = openat2(&self.directory, path, how);
-        for _ in 0..8 {
-            if result.as_ref().err() != Some(&Errno::EAGAIN) {
-                break;
-            }
-            result = openat2(&self.directory, path, how);
-        }
-        result
+        self.directory.open_in(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
-}
-
-/// A path as a person types it, relative to the root and without `.` and `..`.
-fn relative(path: &str) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(part) => clean.push(part),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
 }
 
 /// Who a user or group here is inside, where root inside is `first`.

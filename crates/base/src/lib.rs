@@ -1,10 +1,11 @@
 //! What could have been in the standard library: clock and randomness behind one door, supervised tasks, the reconcile
-//! loop, back-off, and the undo stack.
+//! loop, back-off, the undo stack, and directories that no path leads out of.
 //!
 //! *Invariant:* knows nothing of containers, servers or the API. Under 1,500 lines for ever.
 
 pub mod backoff;
 pub mod env;
 pub mod reconcile;
+pub mod root;
 pub mod supervise;
 pub mod undo;

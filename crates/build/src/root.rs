@@ -1,10 +1,10 @@
-//! A directory whose files strangers wrote: every path is resolved by the kernel as if the directory were `/` (openat2(2),
-//! `RESOLVE_IN_ROOT`), so that no link leads out of it, absolute or climbing.
+//! The root file system of a stage: what steps look at and change in it. No path leads out of it (`base::root`).
 
 use crate::error::{Error, Result, about};
+pub use base::root::relative;
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat},
+    fcntl::{AtFlags, OFlag, readlinkat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
     unistd::{Gid, Uid, fchown},
 };
@@ -13,9 +13,6 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
-
-/// How often a look is repeated when something was renamed meanwhile (openat2(2), EAGAIN).
-const TRIES: u32 = 8;
 
 /// Most links that are followed in one path (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
@@ -39,45 +36,18 @@ pub fn is_directory(stat: &FileStat) -> bool {
     kind(stat) == SFlag::S_IFDIR
 }
 
-/// A path below a root, without `.`, `..` and slashes at its ends; empty for the root.
-pub fn relative(path: &str) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in Path::new(path).components() {
-        match component {
-            Component::Normal(part) => clean.push(part),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
-}
-
 /// A directory that is `/` to every path.
-pub struct Root(OwnedFd);
+pub struct Root(base::root::Root);
 
 impl Root {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(path, flags, Mode::empty()).map(Self).map_err(Error::errno(about("open", path)))
+        base::root::Root::open(path).map(Self).map_err(Error::errno(about("open", path)))
     }
 
     /// Opens something in it; links are followed, within it.
     pub fn open_in(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let mut result = openat2(&self.0, path, how);
-        for _ in 0..TRIES {
-            if result.as_ref().err() != Some(&Errno::EAGAIN) {
-                break;
-            }
-            result = openat2(&self.0, path, how);
-        }
-        result
+        self.0.open_in(path, flags)
     }
 
     /// A directory in it, to be listed.
@@ -228,12 +198,5 @@ mod tests {
         assert_eq!(leads("usr/up/etc"), Path::new("etc"));
         assert_eq!(leads("resolv"), Path::new("run/x/resolv"));
         assert!(root.resolve(Path::new("a/c")).unwrap_err().to_string().contains("circle"));
-    }
-
-    #[test]
-    fn paths_as_written() {
-        for (text, clean) in [("/a//b/", "a/b"), ("../x", "x"), ("a/../../b", "b"), ("/", ""), (".", "")] {
-            assert_eq!(relative(text), Path::new(clean), "{text}");
-        }
     }
 }

@@ -14,7 +14,10 @@ use crate::{
 };
 use api::stream::ExecRequest;
 use driver::runtime::ContainerRun;
-use nix::unistd::{Gid, Uid};
+use nix::{
+    fcntl::OFlag,
+    unistd::{Gid, Uid},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
@@ -201,7 +204,7 @@ fn prepare(order: &Order) -> Result<Entry> {
 }
 
 fn check_workdir(root: BorrowedFd<'_>, workdir: &str) -> Result<()> {
-    sys::open_in_root(root, Path::new(workdir), libc::O_PATH | libc::O_DIRECTORY)
+    sys::open_in_root(root, Path::new(workdir), OFlag::O_PATH | OFlag::O_DIRECTORY)
         .map(drop)
         .map_err(|_| Error::text(format!("there is no directory {workdir:?} in the container")))
 }

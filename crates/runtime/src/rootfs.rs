@@ -5,7 +5,10 @@ use crate::{
     paths::ContainerPaths,
     sys::{self, MountChange},
 };
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::{
+    fcntl::OFlag,
+    mount::{MntFlags, MsFlags, umount2},
+};
 use std::{
     fs,
     os::{
@@ -166,7 +169,7 @@ pub fn make_directory(root: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<(
     let mut so_far = PathBuf::from("/");
     for part in path.components() {
         let Component::Normal(name) = part else { continue };
-        let parent = sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)?;
+        let parent = sys::open_in_root(root, &so_far, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let name = sys::c_path(Path::new(name))?;
         // SAFETY: descriptor and name live through the call.
         if unsafe { libc::mkdirat(parent.as_raw_fd(), name.as_ptr(), 0o755) } == 0 {
@@ -175,7 +178,7 @@ pub fn make_directory(root: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<(
         }
         so_far.push(part);
     }
-    sys::open_in_root(root, &so_far, libc::O_PATH | libc::O_DIRECTORY)
+    sys::open_in_root(root, &so_far, OFlag::O_PATH | OFlag::O_DIRECTORY)
         .map(drop)
         .map_err(|_| Error::text(format!("working directory {} is not a directory in the container", path.display())))
 }
@@ -183,7 +186,7 @@ pub fn make_directory(root: BorrowedFd<'_>, path: &Path, owner: u32) -> Result<(
 /// Takes away a link in the way of a file that is to be mounted: what it leads to may be anything, or not there yet.
 pub fn without_link(root: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    let Ok(directory) = sys::open_in_root(root, directory, libc::O_PATH | libc::O_DIRECTORY) else { return Ok(()) };
+    let Ok(directory) = sys::open_in_root(root, directory, OFlag::O_PATH | OFlag::O_DIRECTORY) else { return Ok(()) };
     let place = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
     match fs::symlink_metadata(&place) {
         Ok(found) if found.is_symlink() => fs::remove_file(&place).map_err(|e| Error::io("remove the link", path, e)),

@@ -1,6 +1,7 @@
 //! System calls that the libraries at hand do not wrap, each as one small function.
 
 use crate::{Error, Result};
+use nix::fcntl::OFlag;
 use std::{
     ffi::CString,
     os::{
@@ -25,27 +26,9 @@ fn check_fd(what: &'static str, result: libc::c_long) -> Result<OwnedFd> {
     check(what, result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Opens below `root` as if `root` were `/`: no link leads out (`openat2(2)`, `RESOLVE_IN_ROOT`).
-pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: i32) -> Result<OwnedFd> {
-    let relative = c_path(path)?;
-    // SAFETY: all-zero is a valid open_how.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = u64::from((flags | libc::O_CLOEXEC) as u32);
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: pointers live through the call, the size is that of the structure.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            root.as_raw_fd(),
-            relative.as_ptr(),
-            &raw const how,
-            std::mem::size_of::<libc::open_how>(),
-        )
-    };
-    if result < 0 {
-        return Err(Error::io("open in the container", path, std::io::Error::last_os_error()));
-    }
-    check_fd("openat2", result)
+/// Opens below `root` as if `root` were `/`: no link leads out.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd> {
+    base::root::open_in(root, path, flags).map_err(|errno| Error::io("open in the container", path, errno))
 }
 
 /// Opens a directory for use as a root.
@@ -169,7 +152,7 @@ pub fn wait_readable(fd: BorrowedFd<'_>, millis: i32) -> Result<bool> {
 
 /// A pipe whose ends do not survive `execve`.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| Error::call("make a pipe", e))
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| Error::call("make a pipe", e))
 }
 
 /// Reads what is there; 0 is the end.

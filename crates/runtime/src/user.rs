@@ -1,6 +1,7 @@
 //! Who a program runs as: `""`, `1000`, `www-data`, `1000:1000`, looked up in the container's own files.
 
 use crate::{Error, Result, sys};
+use nix::fcntl::OFlag;
 use std::{fs::File, io::Read as _, os::fd::BorrowedFd, path::Path};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read: an image is a stranger.
@@ -27,7 +28,7 @@ pub fn lookup(root: BorrowedFd<'_>, text: &str) -> Result<User> {
 /// A file of the container; empty when absent, as in images that hold one program only.
 fn database(root: BorrowedFd<'_>, path: &str) -> String {
     let mut text = Vec::new();
-    if let Ok(fd) = sys::open_in_root(root, Path::new(path), libc::O_RDONLY | libc::O_NONBLOCK) {
+    if let Ok(fd) = sys::open_in_root(root, Path::new(path), OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         let file = File::from(fd);
         if file.metadata().is_ok_and(|m| m.is_file()) {
             let _ = file.take(DATABASE_MAX).read_to_end(&mut text);

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Cursor,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::PathBuf,
 };
 use tar::{Builder, EntryType, Header};
 

@@ -4,7 +4,7 @@ use super::{DIRECTORY, required};
 use crate::{Error, Result, engine::Engine, exec::target, sys, user};
 use api::{InstanceId, stream::ExecRequest};
 use driver::runtime::ExecHandle;
-use nix::pty::openpty;
+use nix::{fcntl::OFlag, pty::openpty};
 use std::{
     fs::File,
     os::{
@@ -47,7 +47,7 @@ fn in_directory(root: BorrowedFd<'_>, request: &ExecRequest) -> Result<Vec<Strin
     let Some(directory) = request.workdir.as_deref().filter(|directory| *directory != "/") else {
         return Ok(request.command.clone());
     };
-    sys::open_in_root(root, Path::new(directory), libc::O_PATH | libc::O_DIRECTORY)
+    sys::open_in_root(root, Path::new(directory), OFlag::O_PATH | OFlag::O_DIRECTORY)
         .map_err(|_| Error::text(format!("there is no directory {directory:?} in the container")))?;
     let shell = ["/bin/sh", "-c", r#"cd "$0" && exec "$@""#, directory];
     Ok(shell.into_iter().map(str::to_owned).chain(request.command.iter().cloned()).collect())

@@ -1,7 +1,10 @@
 //! The first process of a system container: which one it is, when it is up, and how it is asked to stop.
 
 use crate::{Error, paths::ContainerPaths, record::Refusal, sys};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::{
+    fcntl::OFlag,
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+};
 use std::{
     fs,
     io::Write as _,
@@ -143,7 +146,8 @@ fn way_of(asked: i32, program: &Path, arguments: &str) -> Option<Way> {
 fn initctl(main: i32) -> Option<std::os::fd::OwnedFd> {
     let root = sys::open_directory(&PathBuf::from(format!("/proc/{main}/root"))).ok()?;
     INITCTL.into_iter().find_map(|path| {
-        let pipe = sys::open_in_root(root.as_fd(), Path::new(path), libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY).ok()?;
+        let pipe =
+            sys::open_in_root(root.as_fd(), Path::new(path), OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).ok()?;
         let kind = fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe))).ok()?.file_type();
         kind.is_fifo().then_some(pipe)
     })
@@ -198,7 +202,7 @@ pub fn check_program(root: &Path, argv: &[String], env: &[String]) -> Result<(),
         search.split(':').map(|directory| format!("{directory}/{name}")).collect()
     };
     let root = sys::open_directory(root).map_err(Refusal::from)?;
-    let found = places.iter().find_map(|place| sys::open_in_root(root.as_fd(), Path::new(place), libc::O_PATH).ok());
+    let found = places.iter().find_map(|place| sys::open_in_root(root.as_fd(), Path::new(place), OFlag::O_PATH).ok());
     let Some(found) = found else {
         let message = if name.contains('/') {
             format!("program {name:?} does not exist in the container")
