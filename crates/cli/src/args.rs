@@ -1,7 +1,8 @@
 //! The command table: every command with its arguments. A command's doc comment is its manual.
 
 use crate::command::{
-    apps, build, commit, container, events, files, get, image, job, list, publish, registry, server, stats, stream, system, token,
+    apps, build, commit, container, events, files, get, image, job, list, publish, registry, run, server, stats, stream, system,
+    token,
 };
 use api::{Name, quantity::Span};
 use clap::{Args, Parser, Subcommand};
@@ -32,8 +33,8 @@ pub struct Global {
 pub enum Command {
     #[command(flatten)]
     Host(HostCommand),
-    Run(container::RunArgs),
-    Create(container::CreateArgs),
+    Run(run::RunArgs),
+    Create(run::CreateArgs),
     Ls(list::LsArgs),
     Show(list::ShowArgs),
     Start(container::PowerArgs),

@@ -6,7 +6,7 @@ mod tunnel;
 mod upgrade;
 
 pub use crate::io::Upgraded;
-pub use body::{ApiError, Body, RegistryError, ndjson, ndjson_results};
+pub use body::{ApiError, Body, RegistryError, ndjson, ndjson_results, received};
 pub use socket::{UnixSocket, bind_unix};
 pub use tunnel::tunnel;
 pub use upgrade::upgrade;

@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::mpsc;
-use wire::server::ApiError;
+use wire::server::{ApiError, received};
 
 /// Bytes sent together.
 const PIECE: usize = 64 * 1024;
@@ -54,9 +54,7 @@ pub fn archive(scope: &Scope, write: impl FnOnce(&mut dyn Write) -> io::Result<(
             let _ = failed.send(Err(error)).await;
         }
     });
-    let stream =
-        futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|piece| (piece, receiver)) });
-    ([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(stream)).into_response()
+    ([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(received(receiver))).into_response()
 }
 
 /// `PUT …/archive?path=`

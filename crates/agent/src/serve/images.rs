@@ -19,7 +19,7 @@ use driver::{Images, build::GivenUp, image::Progress};
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, mpsc};
-use wire::server::{self, ApiError, ndjson};
+use wire::server::{self, ApiError, ndjson, received};
 
 /// Lines of progress on their way; more are left out, never the last.
 const LINES: usize = 64;
@@ -123,9 +123,7 @@ where
         let line = done.unwrap_or_else(|crashed| Err(Error::failed(crashed)));
         let _ = last.send(line.unwrap_or_else(|error| ImageProgress::Failed { error })).await;
     });
-    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|line| (line, receiver))
-    })))
+    Ok(ndjson(received(receiver)))
 }
 
 fn hold<T>(_held: (OwnedSemaphorePermit, OwnedRwLockReadGuard<()>), work: impl FnOnce() -> T) -> T {

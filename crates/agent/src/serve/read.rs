@@ -16,7 +16,7 @@ use axum::{
 use base::supervise::Scope;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
-use wire::server::{ApiError, ndjson};
+use wire::server::{ApiError, ndjson, received};
 
 /// A log that is followed is looked at this often.
 const FOLLOW: Duration = Duration::from_millis(100);
@@ -33,9 +33,7 @@ pub async fn logs(State(inner): Shared, Instance(id): Instance, Asked(query): As
     let (sender, receiver) = mpsc::channel(LINES);
     let scope = inner.scope.clone();
     scope.job(async move { send(&inner, id, (reader, query.follow), sender).await });
-    Ok(ndjson(futures_util::stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|line| (line, receiver))
-    })))
+    Ok(ndjson(received(receiver)))
 }
 
 /// Nothing follows what its log holds now: it is gone, or its program has ended and nothing but a person starts it again.

@@ -1,6 +1,6 @@
 //! Containers as they stand, as images, as other containers, and as snapshots to go back to.
 
-use super::{container, image};
+use super::{image, run};
 use crate::{
     args::{ChangeArgs, TryArgs},
     output::{self, Column, ListArgs, column},
@@ -169,7 +169,7 @@ pub async fn commit(client: &Client, args: CommitArgs) -> Result<u8> {
 
 /// `roost clone`.
 pub async fn clone(client: &Client, args: CloneArgs) -> Result<u8> {
-    let (server, name) = container::place(&args.to, None)?;
+    let (server, name) = run::place(&args.to, None)?;
     let path = format!("{}/clone", one(&args.from));
     let dry_run = args.change.dry_run;
     let request = CloneRequest { name: name.clone(), server, start: args.start, pause: args.pause.pause, dry_run };
@@ -184,7 +184,7 @@ pub async fn clone(client: &Client, args: CloneArgs) -> Result<u8> {
         let (view, _) =
             progress::follow(client, &watch, (name.as_str(), args.change.timeout.duration()), progress::running).await?;
         if let Some(view) = view {
-            container::announce(client, &view).await;
+            run::announce(client, &view).await;
         }
     }
     Ok(0)

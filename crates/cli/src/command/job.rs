@@ -1,6 +1,6 @@
 //! Jobs: `addjob` and its family.
 
-use super::container::TemplateArgs;
+use super::template::TemplateArgs;
 use crate::{
     args::ChangeArgs,
     command::image,

@@ -13,10 +13,12 @@ pub mod job;
 pub mod list;
 pub mod publish;
 pub mod registry;
+pub mod run;
 pub mod server;
 pub mod stats;
 pub mod stream;
 pub mod system;
+pub mod template;
 pub mod token;
 
 use crate::{
@@ -44,8 +46,8 @@ pub async fn run(command: Command, global: &Global) -> Result<u8> {
         Command::Host(_) => unreachable!("host commands are handed to the caller by `parse`"),
         Command::Apps(_) | Command::Search(_) => unreachable!("these have been run without a client"),
         Command::Get(args) => return get::get(client, args).await,
-        Command::Run(args) => return container::run(client, args).await,
-        Command::Create(args) => return container::create(client, args).await,
+        Command::Run(args) => return run::run(client, args).await,
+        Command::Create(args) => return run::create(client, args).await,
         Command::Exec(args) => return stream::exec(client, args).await,
         Command::Job(args) => return job::run(client, args).await,
         Command::Ls(args) => list::ls(client, args).await,

@@ -24,7 +24,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio_util::io::StreamReader;
 use wire::{
     client::Lines,
-    server::{ApiError, Body},
+    server::{ApiError, Body, received},
 };
 
 /// Lines of progress on their way to a caller; more are left out, never the last.
@@ -161,8 +161,7 @@ where
         };
         let _ = sender.send(line).await;
     });
-    let lines = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|line| (line, receiver)) });
-    wire::server::ndjson(lines.boxed())
+    wire::server::ndjson(received(receiver))
 }
 
 /// For work whose progress nobody is shown.

@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// A request's JSON body must have arrived this long after its head.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -106,6 +107,11 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         (_, true) => Error::usage(format!("the request's body does not fit: {e}")),
         _ => Error::usage(format!("the request's body is not JSON: {e}")),
     })
+}
+
+/// What a channel brings, until nobody sends any more.
+pub fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    futures_util::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|value| (value, receiver)) })
 }
 
 /// An answer of one JSON line for each value, sent as they come.

@@ -5,7 +5,7 @@ use super::{
     parts::{Furnished, Part},
 };
 use crate::{
-    command::container::{self, TemplateArgs},
+    command::{container, run, template::TemplateArgs},
     progress, say,
 };
 use api::{
@@ -91,7 +91,7 @@ impl<'a> Making<'a> {
         // The next part, and whoever comes from outside, finds it by its name.
         progress::settled(self.client).await;
         if let Some(view) = view {
-            container::announce(self.client, &view).await;
+            run::announce(self.client, &view).await;
         }
         self.note_servers().await;
         self.remember(true).await
