@@ -41,6 +41,7 @@ pub struct Entry {
 /// The cache of one server.
 pub struct Cache {
     steps: PathBuf,
+    reads: PathBuf,
     mounts: PathBuf,
     next: AtomicU64,
 }
@@ -48,10 +49,11 @@ pub struct Cache {
 impl Cache {
     /// Makes what is missing.
     pub fn open(state: &Path) -> Result<Self> {
-        let (steps, mounts) = (state.join("steps"), state.join("mounts"));
-        work::make(&steps)?;
-        work::make(&mounts)?;
-        Ok(Self { steps, mounts, next: AtomicU64::new(0) })
+        let [steps, reads, mounts] = ["steps", "reads", "mounts"].map(|name| state.join(name));
+        for directory in [&steps, &reads, &mounts] {
+            work::make(directory)?;
+        }
+        Ok(Self { steps, reads, mounts, next: AtomicU64::new(0) })
     }
 
     /// What a step became, if it is known. Whether its image is still here, the caller finds out.
@@ -61,11 +63,29 @@ impl Cache {
 
     /// Notes what a step became. That it cannot be noted costs no more than doing it again.
     pub fn put(&self, key: &Key, entry: &Entry) {
-        let temporary = self.steps.join(format!("new-{}", self.next.fetch_add(1, Ordering::Relaxed)));
-        let written = serde_json::to_vec(entry).map_err(io::Error::other).and_then(|bytes| fs::write(&temporary, bytes));
-        if let Err(error) = written.and_then(|()| fs::rename(&temporary, self.steps.join(key))) {
+        let written = serde_json::to_vec(entry).map_err(io::Error::other);
+        if let Err(error) = written.and_then(|bytes| self.write((&self.steps, key), &bytes)) {
             tracing::warn!(%error, "a step of a build will be done again");
         }
+    }
+
+    /// Digest of files that were looked at before.
+    pub fn read(&self, key: &Key) -> Option<String> {
+        fs::read_to_string(self.reads.join(key)).ok()
+    }
+
+    /// Notes the digest of files.
+    pub fn put_read(&self, key: &Key, digest: &str) {
+        if let Err(error) = self.write((&self.reads, key), digest.as_bytes()) {
+            tracing::warn!(%error, "files of a build will be looked at again");
+        }
+    }
+
+    /// Whole or not at all.
+    fn write(&self, (directory, key): (&Path, &Key), bytes: &[u8]) -> io::Result<()> {
+        let temporary = directory.join(format!("new-{}", self.next.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&temporary, bytes)?;
+        fs::rename(&temporary, directory.join(key))
     }
 
     /// Where the directories of a cache mount lie.
@@ -79,7 +99,7 @@ impl Cache {
     pub fn clear(&self) -> Result<u64> {
         let mut freed = 0;
         let listed = |directory: &Path| fs::read_dir(directory).map_err(Error::io(about("list", directory)));
-        for entry in listed(&self.steps)?.flatten() {
+        for entry in listed(&self.steps)?.chain(listed(&self.reads)?).flatten() {
             fs::remove_file(entry.path()).map_err(Error::io(about("remove", &entry.path())))?;
         }
         for cache in listed(&self.mounts)?.flatten() {

@@ -88,12 +88,11 @@ fn inline(files: &[Inline], work: &Work) -> Result<Vec<(PathBuf, bool)>> {
     Ok(made)
 }
 
-/// Digest of what the sources of the context are: what the step depends on.
-pub fn digest(context: &Path, sources: &[Source], (excludes, owners): (&Ignore, bool)) -> Result<String> {
-    let root = Root::open(context)?;
+/// Digest of what the sources are, of a root that is `called` so.
+pub fn digest(root: &Root, sources: &[Source], (called, excludes, owners): (&str, &Ignore, bool)) -> Result<String> {
     let mut hash = Hashing::new(excludes, owners);
-    for one in select(&root, sources, "the build context")? {
-        hash.add(&root, &one.path)?;
+    for one in select(root, sources, called)? {
+        hash.add(root, &one.path)?;
     }
     Ok(hash.finish())
 }

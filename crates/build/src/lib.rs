@@ -19,6 +19,7 @@ mod databases;
 mod error;
 mod executor;
 mod fetch;
+mod inputs;
 mod mounts;
 mod output;
 mod root;

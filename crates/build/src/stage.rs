@@ -20,10 +20,7 @@ use driver::{
     build::GivenUp,
     image::{Progress, Upper},
 };
-use recipe::{
-    Base, Effect, Ignore, Kind, Place, Plan, Stage, StageId, StageState,
-    effect::{Mount, Origin, Source},
-};
+use recipe::{Base, Effect, Kind, Place, Plan, Stage, StageId, StageState, effect::Origin};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -134,42 +131,8 @@ impl Site<'_> {
         })
     }
 
-    /// What stands for the content of where files come from, apart from the context.
-    fn identity(&self, origin: &Origin) -> Result<String> {
-        Ok(match origin {
-            Origin::Context | Origin::Scratch => String::new(),
-            Origin::Stage(id) => self.complete(*id)?.chain.image.as_ref().map(|image| image.digest.clone()).unwrap_or_default(),
-            Origin::Image(name) => self.bases.get(name)?.image.digest.clone(),
-        })
-    }
-
     fn place(&self, line: u32) -> String {
         Place::Line(self.kind, line).to_string()
-    }
-
-    /// What a step is made of, besides what it says.
-    fn inputs(&self, effect: &Effect, fetched: &[Fetched]) -> Result<Vec<String>> {
-        let context = self.received.context.as_path();
-        let everything = |source: &str| [Source { path: source.to_owned(), keep_below: None }];
-        let of = |origin: &Origin, sources: &[Source], excludes: &Ignore| match origin {
-            Origin::Context => copy::digest(context, sources, (excludes, false)),
-            other => self.identity(other),
-        };
-        match effect {
-            Effect::Copy(copied) => Ok(vec![of(&copied.from, &copied.sources, &copied.to.ignore())?]),
-            Effect::Add(added) => {
-                let own = copy::digest(context, &added.sources, (&added.to.ignore(), false))?;
-                Ok(std::iter::once(own).chain(fetched.iter().map(|file| file.digest.clone())).collect())
-            }
-            Effect::Run(run) => {
-                let from = run.mounts.iter().filter_map(|mount| match mount {
-                    Mount::Bind { from, source, .. } | Mount::Cache { from, source, .. } => Some((from, source)),
-                    Mount::Secret { .. } | Mount::Tmpfs { .. } => None,
-                });
-                from.map(|(from, source)| of(from, &everything(source), &Ignore::default())).collect()
-            }
-            Effect::Workdir(_) | Effect::Metadata => Ok(Vec::new()),
-        }
     }
 
     fn tell(&self, step: &Step<'_>, cached: bool) {
@@ -232,7 +195,7 @@ impl Site<'_> {
             Effect::Add(added) if fetch::decides(added) => fetch::all(self, added, &work)?,
             _ => Vec::new(),
         };
-        let inputs = self.inputs(effect, &fetched)?;
+        let inputs = self.inputs((effect, &text), &fetched, &work)?;
         let parts: Vec<&str> = [chain.key.as_str(), text.as_str()].into_iter().chain(inputs.iter().map(String::as_str)).collect();
         let own = key(&parts);
         let (image, made, cached) = match self.known(&own)? {
