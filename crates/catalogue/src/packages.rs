@@ -1,6 +1,6 @@
 //! Apps made from a distribution's packages, for machines that reach nothing but its mirror: packages, files, steps.
 //!
-//! What is made of it is a recipe as `roost build` reads it, on top of a base of packages. Pure.
+//! What is made of it is a recipe as `roost build` reads it, on top of a small system that all of them share. Pure.
 
 use crate::app::{Check, Port};
 use sha2::{Digest as _, Sha256};
@@ -9,14 +9,22 @@ use std::{collections::BTreeMap, fmt::Write as _};
 /// Characters of an image's tag.
 const TAG: usize = 12;
 
+/// Installs what follows. Lists and archives of packages are kept beside the images, for the next app. No package starts a service while
+/// it is installed (invoke-rc.d(8), `policy-rc.d`), and none waits for the disk: the image is made to last once it is whole.
+const INSTALL: &str = "RUN --mount=type=cache,id=apt-lists,target=/var/lib/apt/lists,sharing=locked \
+    --mount=type=cache,id=apt-archives,target=/var/cache/apt,sharing=locked \
+    printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d && \
+    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qy --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Options::=--force-unsafe-io";
+
 /// The table `[packages]` of an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packages {
-    /// Names of packages, beside the smallest system there is.
+    /// Names of packages, beside the base.
     pub install: Vec<String>,
     /// Files by their absolute paths. What begins as a script does can be run.
     pub files: BTreeMap<String, String>,
-    /// Commands of a shell, run once while the image is made, after the files are there. They reach no network.
+    /// Commands of a shell, run once while the image is made, after the files are there. They need no network.
     pub run: Vec<String>,
     /// Program and arguments.
     pub command: Vec<String>,
@@ -40,17 +48,19 @@ impl Packages {
     /// Directory of the files in what the recipe copies from.
     const FILES: &str = "files";
 
-    /// Names of the base with the packages, and of the image made on it. Other packages or files give other names.
-    pub fn images(&self, app: &str) -> (String, String) {
-        let base = tag(&[&[Self::DISTRIBUTION, Self::RELEASE].map(str::to_owned), self.install.as_slice()].concat());
+    /// Name of the base: the smallest system there is of the release, with its package manager.
+    pub const BASE: &str = "packages/debian:bookworm";
+
+    /// Name of the image that the recipe makes. Other packages or files give another name.
+    pub fn image(&self, app: &str) -> String {
         let files = self.files.iter().flat_map(|(path, content)| [path.clone(), content.clone()]);
-        let image = tag(&[self.recipe(&base)].into_iter().chain(files).collect::<Vec<_>>());
-        (format!("packages/{app}:{base}"), format!("app/{app}:{image}"))
+        let image = tag(&[self.recipe()].into_iter().chain(files).collect::<Vec<_>>());
+        format!("app/{app}:{image}")
     }
 
-    /// The recipe that makes the image, on a base with the packages.
-    pub fn recipe(&self, base: &str) -> String {
-        let mut text = format!("FROM {base}\n");
+    /// The recipe that makes the image.
+    pub fn recipe(&self) -> String {
+        let mut text = format!("FROM {}\n{INSTALL} {}\n", Self::BASE, self.install.join(" "));
         for (path, content) in &self.files {
             let mode = if content.starts_with("#!") { 755 } else { 644 };
             // Writing to a string cannot fail.
@@ -102,14 +112,21 @@ mod tests {
             check: None,
         };
         assert_eq!(
-            packages.recipe("base:1"),
-            "FROM base:1\nCOPY --chmod=755 files/bin/start /bin/start\nCOPY --chmod=644 files/etc/a.conf /etc/a.conf\n\
-             RUN echo \"hi\" > /x\nSTOPSIGNAL SIGINT\nCMD [\"/bin/start\", \"a \\\"b\\\"\"]\n"
+            packages.recipe(),
+            format!(
+                "FROM packages/debian:bookworm\n{INSTALL} nginx-light\nCOPY --chmod=755 files/bin/start /bin/start\n\
+                 COPY --chmod=644 files/etc/a.conf /etc/a.conf\nRUN echo \"hi\" > /x\nSTOPSIGNAL SIGINT\n\
+                 CMD [\"/bin/start\", \"a \\\"b\\\"\"]\n"
+            )
         );
-        let (base, image) = packages.images("x");
-        assert!(base.starts_with("packages/x:") && image.starts_with("app/x:") && image.len() == "app/x:".len() + TAG);
-        let other = Packages { files: BTreeMap::new(), ..packages.clone() };
-        assert!(other.images("x").0 == base && other.images("x").1 != image);
+        let image = packages.image("x");
+        assert!(image.starts_with("app/x:") && image.len() == "app/x:".len() + TAG);
+        for other in [
+            Packages { files: BTreeMap::new(), ..packages.clone() },
+            Packages { install: vec!["nginx".into()], ..packages.clone() },
+        ] {
+            assert_ne!(other.image("x"), image);
+        }
         let names: Vec<String> = packages.context().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["files/bin/start", "files/etc/a.conf"]);
     }

@@ -345,16 +345,8 @@ fn two_at_once_get_one_app() {
 const FIRST_PAGE: &str = "weblog_title=Birds+of+the+town&user_name=admin&admin_password=Correct-Horse-9&admin_password2=Correct-Horse-9&pw_weak=1&\
      admin_email=admin%40blog.example&blog_public=0&Submit=Install+WordPress&language=";
 
-/// Each base system takes a minute or two to make from packages: fifteen of them are more than a run of all tests has time for.
-fn all_packages() -> bool {
-    std::env::var_os("ROOST_LONG").is_some()
-}
-
 #[test]
 fn wordpress_from_packages_keeps_its_data() {
-    if !all_packages() {
-        return eprintln!("not tried without ROOST_LONG: two large base systems are made from packages");
-    }
     let lab = Lab::up(3);
     let words = ["get", "wordpress", "blog", "-u", "blog.example", "--from", "packages"];
     let got = lab.typed(&words).limit(MADE).run().must(0);
@@ -440,7 +432,7 @@ const PACKAGED: &[(&str, &[&str], Answers)] = &[
 #[test]
 fn every_app_of_packages_is_installed_and_answers() {
     let lab = Lab::up(1);
-    for (app, told, answers) in PACKAGED.iter().filter(|(app, ..)| all_packages() || *app == "memcached") {
+    for (app, told, answers) in PACKAGED {
         let publish: &[&str] = if matches!(answers, Page(..)) { &["-u", "app.example"] } else { &[] };
         let words = [&["get", *app, "--from", "packages"], *told, publish].concat();
         let got = lab.typed(&words).limit(MADE).run().must(0);
@@ -455,10 +447,8 @@ fn every_app_of_packages_is_installed_and_answers() {
                 eventually(SOON, app, || says().stdout.contains(text));
             }
         }
-        // Taken away at once, with what it was made of: two are never on the disk.
         lab.ok(&["rm", "-f", app]);
         lab.ok(&["apps", "delete", app]);
         assert_eq!(volumes(&lab, "s1"), BTreeSet::new(), "{app}");
-        lab.ok(&["image", "prune", "--all"]);
     }
 }

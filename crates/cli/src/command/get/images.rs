@@ -50,7 +50,7 @@ pub fn no_packages(app: &App) -> Error {
 /// The image's name in the cluster.
 pub fn name(app: &App, packages: bool) -> String {
     match app.packages.as_ref().filter(|_| packages) {
-        Some(packages) => packages.images(&app.id).1,
+        Some(packages) => packages.image(&app.id),
         None => app.image.clone(),
     }
 }
@@ -66,24 +66,24 @@ async fn pull(client: &Client, app: &App) -> Result<()> {
     image::pull(client, &PullRequest { image: app.image.clone(), server: None, insecure: false, login: None }).await
 }
 
-/// Makes the image: packages first, files on top. What is there already is not made again.
+/// Makes the image: what all such apps share, packages, files. What is there already is not made again.
 async fn make(client: &Client, app: &App, packages: &Packages) -> Result<()> {
-    let (base, name) = packages.images(&app.id);
+    let name = packages.image(&app.id);
     if is_there(client, &name).await {
         return Ok(());
     }
-    if !is_there(client, &base).await {
+    if !is_there(client, Packages::BASE).await {
         let request = BootstrapRequest {
             distribution: Packages::DISTRIBUTION.to_owned(),
             release: Packages::RELEASE.to_owned(),
-            include: packages.install.clone(),
-            name: Some(base.clone()),
-            // Not a whole system: only what is asked for.
+            include: Vec::new(),
+            name: Some(Packages::BASE.to_owned()),
+            // Not a whole system.
             command: vec!["/bin/sh".to_owned()],
             server: None,
         };
         image::make(client, &request).await?;
     }
-    let request = BuildRequest { name, file: "Dockerfile".to_owned(), text: packages.recipe(&base), ..BuildRequest::default() };
+    let request = BuildRequest { name, file: "Dockerfile".to_owned(), text: packages.recipe(), ..BuildRequest::default() };
     build::build_files(client, request, packages.context(), None).await.map(drop)
 }
