@@ -244,10 +244,18 @@ impl Shape {
         self.directories(path).iter().try_for_each(|directory| remove_tree(directory, DEPTH_MAX))
     }
 
-    /// Puts the calling process into the cgroup, through files opened beforehand.
+    /// Puts the calling process, of one thread, into the cgroup, through files opened beforehand. Why not `cgroup.procs` where that can be
+    /// avoided, see [`crate::enter`].
     pub fn entrances(&self, path: &str) -> Result<Vec<fs::File>> {
+        let files: Vec<PathBuf> = match self {
+            Self::V1 { mounts, unified, .. } => {
+                let own = mounts.iter().map(|(root, _)| root.join(path).join("tasks"));
+                own.chain(unified.iter().map(|root| root.join(path).join("cgroup.procs"))).collect()
+            }
+            Self::V2 { mount } => vec![mount.join(path).join("cgroup.procs")],
+        };
         let mut all = Vec::new();
-        for file in self.directories(path).into_iter().map(|d| d.join("cgroup.procs")) {
+        for file in files {
             match fs::OpenOptions::new().write(true).open(&file) {
                 Ok(open) => all.push(open),
                 // Not every hierarchy need have it: LXC and the library use those with controllers.

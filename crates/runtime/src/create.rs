@@ -6,6 +6,7 @@
 use crate::{
     Error, Result,
     cgroup::Shape,
+    enter::Entered,
     idmap,
     launch::{FirstProgram, Program, TERMINAL_SIZE},
     paths::ContainerPaths,
@@ -79,20 +80,27 @@ impl Making<'_> {
         sys::join_network(&self.order.pod.netns)?;
         rootfs::private_mounts()?;
         rootfs::let_go_of_namespaces(&self.order.pod.netns);
-        let (config, program) = self.prepare()?;
+        let shape = Shape::detect()?;
+        let (config, program) = self.prepare(&shape)?;
         let bundle = self.paths().bundle();
         fs::create_dir_all(&bundle).map_err(|e| Error::io("create", &bundle, e))?;
         write_file(&bundle.join("config.json"), config.to_string().as_bytes())?;
         let (verdict, told) = sys::pipe().map_err(Refusal::from)?;
         let terminal = streams.terminal.as_ref().map(AsRawFd::as_raw_fd);
         let first = FirstProgram { program: Program { terminal, ..program }, verdict: told.as_raw_fd() };
-        let pid = self.build(&bundle, streams, first)?;
+        let entered = if self.container().user_namespace {
+            // In there the kernel refuses to show a directory without what is mounted below it (mount_namespaces(7)).
+            Entered::default()
+        } else {
+            Entered::enter(&shape, &self.cgroup(), &self.paths().stand_in())?
+        };
+        let pid = self.build(&bundle, streams, first, entered)?;
         drop(told);
         started(&verdict, pid)
     }
 
     /// Mounts the root and renders the configuration.
-    fn prepare(&self) -> Result<(serde_json::Value, Program)> {
+    fn prepare(&self, shape: &Shape) -> Result<(serde_json::Value, Program)> {
         let (container, paths) = (self.container(), self.paths());
         let space = self.shift()?;
         let shifted = space.as_ref().map(OwnedFd::as_fd);
@@ -116,7 +124,6 @@ impl Making<'_> {
                 .chain(mounts.iter_mut().map(|mount| &mut mount.source));
             sources.for_each(|source| *source = places.next().unwrap_or_default());
         }
-        let shape = Shape::detect()?;
         let (_, files_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_err(|e| Error::call("read our own limits", e))?;
         let hostname = &self.order.pod.hostname;
@@ -129,7 +136,7 @@ impl Making<'_> {
             mounts: &mounts,
             user: &user,
             cgroup: &self.cgroup(),
-            shape: &shape,
+            shape,
             files_hard,
             oom_score: own_oom_score(),
         });
@@ -138,7 +145,7 @@ impl Making<'_> {
         Ok((config, Program { argv: container.argv.clone(), env, terminal: None, size }))
     }
 
-    fn build(&self, bundle: &Path, streams: Streams, first: FirstProgram) -> Result<i32> {
+    fn build(&self, bundle: &Path, streams: Streams, first: FirstProgram, entered: Entered) -> Result<i32> {
         let library = self.paths().library();
         let fail = |e: &dyn std::error::Error| Error::text(format!("container {}: {}", self.container().name, sentence(e)));
         let mut container: Container = ContainerBuilder::new(self.container().name.to_string(), SyscallType::default())
@@ -155,6 +162,7 @@ impl Making<'_> {
             .build()
             .map_err(|e| fail(&e))?;
         let pid = container.pid().ok_or_else(|| Error::text("the container has no process"))?;
+        entered.leave()?;
         container.start().map_err(|e| fail(&e))?;
         Ok(pid.as_raw())
     }

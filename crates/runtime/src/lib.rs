@@ -11,6 +11,7 @@ mod caps;
 mod cgroup;
 mod create;
 mod engine;
+mod enter;
 mod error;
 mod exec;
 pub mod exec_helper;

@@ -107,6 +107,11 @@ impl ContainerPaths {
         self.run.join("oci")
     }
 
+    /// What the library writes to instead of the kernel's `cgroup.procs`.
+    pub fn stand_in(&self) -> PathBuf {
+        self.run.join("cgroup.procs")
+    }
+
     /// Mount point of a `/sys` that shows the pod's network.
     pub fn system(&self) -> PathBuf {
         self.run.join("sys")
