@@ -21,6 +21,7 @@ export DOCKER_HOST=unix://$work/docker.sock DOCKER_CONFIG=$work/config
 docker_init=''
 load=''
 opt_was_there=$([[ -e /opt/containerd ]] && echo yes || echo no)
+netns_was_there=$(mountpoint --quiet /run/netns && echo yes || echo no)
 key_was_there=$([[ -e /etc/docker/key.json ]] && echo yes || echo no)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -43,6 +44,8 @@ clean_up() {
     wait 2>/dev/null
     roost sandbox down --name "$SANDBOX" >/dev/null 2>&1
     ip netns delete "$NETWORK" 2>/dev/null
+    # `ip netns add` mounts this directory on itself.
+    [[ $netns_was_there == yes ]] || { umount /run/netns && rmdir /run/netns; } 2>/dev/null
     for _ in {1..50}; do
         find /sys/fs/cgroup -depth -type d -path "*/$GROUP*" -exec rmdir {} + 2>/dev/null
         [[ -n $(find /sys/fs/cgroup -type d -path "*/$GROUP*" -print -quit 2>/dev/null) ]] || break

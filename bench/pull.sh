@@ -21,6 +21,7 @@ work=$(mktemp -d /var/tmp/roost-pull.XXXXXX)
 export DOCKER_HOST=unix://$work/docker.sock DOCKER_CONFIG=$work/config
 docker_init='' registries=()
 opt_was_there=$([[ -e /opt/containerd ]] && echo yes || echo no)
+netns_was_there=$(mountpoint --quiet /run/netns && echo yes || echo no)
 key_was_there=$([[ -e /etc/docker/key.json ]] && echo yes || echo no)
 podman=$(command -v podman || true)
 
@@ -40,6 +41,8 @@ clean_up() {
     wait 2>/dev/null
     "$ROOST" sandbox down --name "$SANDBOX" >/dev/null 2>&1
     ip netns delete "$NETWORK" 2>/dev/null
+    # `ip netns add` mounts this directory on itself.
+    [[ $netns_was_there == yes ]] || { umount /run/netns && rmdir /run/netns; } 2>/dev/null
     for _ in {1..50}; do
         find /sys/fs/cgroup -depth -type d -path "*/$GROUP*" -exec rmdir {} + 2>/dev/null
         [[ -n $(find /sys/fs/cgroup -type d -path "*/$GROUP*" -print -quit 2>/dev/null) ]] || break
@@ -73,7 +76,7 @@ make_image() {
     local limit=$((MEGABYTES * 1000000 / LAYERS)) n
     find /usr -xdev -type f -size -20000k -printf '%s %p\n' 2>/dev/null |
         awk -v limit="$limit" -v layers="$LAYERS" -v at="$work/list" \
-            '{ sum += $1; sub(/^[0-9]+ \//, ""); print > (at n + 0); if (sum > limit) { n++; sum = 0; if (n == layers) exit } }'
+            'n < layers { sum += $1; sub(/^[0-9]+ \//, ""); print > (at n + 0); if (sum > limit) { n++; sum = 0 } }'
     umoci init --layout "$work/layout"
     umoci new --image "$work/layout:bench"
     for ((n = 0; n < LAYERS; n++)); do
@@ -103,7 +106,7 @@ roost_up() {
     roost_init=$("$ROOST" sandbox list -o json | jq ".[] | select(.name == \"$SANDBOX\").servers[0].init")
     registry nsenter --net="/proc/$roost_init/ns/net"
 }
-roost_pull() { "$ROOST" image pull "$IMAGE" >/dev/null 2>&1; }
+roost_pull() { "$ROOST" image pull "$IMAGE" >/dev/null; }
 roost_remove() { "$ROOST" image delete "$IMAGE" >/dev/null 2>&1; }
 roost_processes() { below "$roost_init"; }
 
@@ -125,9 +128,9 @@ docker_remove() { docker rmi --force "$IMAGE" >/dev/null; }
 docker_processes() { below "$docker_init"; }
 
 run_podman() {
-    inside_others "$podman" --root "$work/podman" --runroot "$work/podman-run" --tmpdir "$work/podman-tmp" --cgroup-manager cgroupfs "$@"
+    inside_others env -u DOCKER_CONFIG "$podman" --root "$work/podman" --runroot "$work/podman-run" --tmpdir "$work/podman-tmp" --cgroup-manager cgroupfs "$@"
 }
-podman_pull() { run_podman pull --quiet --tls-verify=false "$IMAGE" >/dev/null 2>&1; }
+podman_pull() { run_podman pull --quiet --tls-verify=false "$IMAGE" >/dev/null; }
 podman_remove() { run_podman rmi --force "$IMAGE" >/dev/null 2>&1; }
 podman_processes() { below $$ | while read -r pid; do [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$podman" ]] && echo "$pid"; done; }
 
@@ -150,13 +153,13 @@ timed() {
     local began
     sync
     began=$(now)
-    "$1_pull" || die "$1 did not pull"
-    echo $(($(now) - began)) >>"$work/$1"
+    "$1_pull" 2>"$work/says.$1" || die "$1 did not pull: $(tail -n 1 "$work/says.$1")"
+    echo $(($(now) - began)) >>"$work/times.$1"
     "$1_remove" || die "$1 did not remove"
 }
 peak() {
     local pid most=0 kb
-    "$1_pull" &
+    "$1_pull" 2>"$work/says.$1" &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         kb=$("$1_processes" | anonymous)
@@ -181,5 +184,5 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 printf '%-8s %10s %14s\n' '' 'seconds' 'peak, MB'
 for system in "${systems[@]}"; do
-    printf '%-8s %10s %14s\n' "$system" "$(seconds "$(median <"$work/$system")")" "$(($(peak "$system") / 1024))"
+    printf '%-8s %10s %14s\n' "$system" "$(seconds "$(median <"$work/times.$system")")" "$(($(peak "$system") / 1024))"
 done
