@@ -11,7 +11,9 @@ use crate::{
     say,
 };
 use api::{
-    Error, Kind, Name, Result, Span, Timestamp, path,
+    Error, Kind, Name, Result, Span, Timestamp,
+    image::{ImageRecord, normalise},
+    path,
     spec::{ContainerSpec, PodTemplate, Power},
     view::{Changed, ContainerRequest, ContainerView},
 };
@@ -156,16 +158,25 @@ async fn make(client: &Client, request: ContainerRequest) -> Result<Changed> {
 /// the second is none.
 async fn words(client: &Client, args: &RunArgs) -> Result<(String, String, Vec<String>)> {
     let mut words = args.words.clone();
-    let images: Vec<api::image::ImageRecord> = client.get(path::IMAGES).await?;
-    let known = |text: &str| api::image::normalise(text).is_ok_and(|name| images.iter().any(|image| image.name == name));
     let named = match words.as_slice() {
-        [first, second, ..] => !known(first) || known(second),
+        [first, second, ..] => !is_image(client, first).await? || is_image(client, second).await?,
         _ => false,
     };
     let name = if named { words.remove(0) } else { invented(words.first().map_or("", String::as_str)) };
     let image = words.remove(0);
     words.extend(args.command.iter().cloned());
     Ok((name, image, words))
+}
+
+/// Whether an image of the cluster has this name.
+async fn is_image(client: &Client, text: &str) -> Result<bool> {
+    let Ok(name) = normalise(text) else { return Ok(false) };
+    match client.get::<ImageRecord>(&format!("{}/{}", path::IMAGES, path::segment(text))).await {
+        // By its digest an image is found under another name too.
+        Ok(image) => Ok(image.name == name),
+        Err(error) if matches!(error.kind, Kind::NotFound | Kind::Usage) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A name for a container that was given none: the image's last part and four random hexadecimal digits.
