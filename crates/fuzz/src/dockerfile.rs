@@ -18,7 +18,7 @@ pub fn holds(bytes: &[u8]) {
 /// What is read from what was printed is the same, but for where it stands.
 pub fn printed_is_read_again(file: &Dockerfile) {
     let printed = file.to_string();
-    if printed.lines().any(|line| continues(line, file.escape)) {
+    if printed.lines().any(|line| continues(line, file.escape)) || ends_with_a_return(&printed) {
         return;
     }
     match ::recipe::parse(&printed) {
@@ -30,6 +30,12 @@ pub fn printed_is_read_again(file: &Dockerfile) {
 /// A text that ends in a lone escape character, as it can at the end of a file, cannot be printed so that it does not continue.
 fn continues(line: &str, escape: char) -> bool {
     line.trim_end().strip_suffix(escape).is_some_and(|before| !before.ends_with(escape))
+}
+
+/// Before a lone escape character at the end of a file a text may end in a carriage return. On a line of its own that is a part of
+/// the line's end, and quotes would be a part of the text.
+fn ends_with_a_return(printed: &str) -> bool {
+    printed.contains("\r\n")
 }
 
 /// Without where everything stands, and in which of the two languages.

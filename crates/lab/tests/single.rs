@@ -31,7 +31,7 @@ look() {
 
 /// What somebody types who tries Roost for the first time; and the same once more, ended by force.
 const SCRIPT: &str = r#"
-mount -t tmpfs none /run && mkdir -p /var/lib/roost && mount -t tmpfs none /var/lib/roost && ip link set lo up && hostname one
+mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir /var/lib/roost && mount -t tmpfs none /var/lib/roost && ip link set lo up && hostname one
 look before
 echo "== up"
 "$1" up -d && "$1" image import "$2" --name tiny && "$1" run -d web tiny -p 8080:80 -- /bin/httpd -f -p 80 -h /www
