@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub sys: Option<&'a Path>,
     /// Terminal that its console leads to. None: the first program has `lxc-start`'s own streams.
     pub console: Option<&'a Path>,
+    /// Where an init says that it is up: a socket of the network namespace.
+    pub ready: Option<&'a str>,
     /// User of the first program.
     pub uid: u32,
     /// Its group.
@@ -90,6 +92,8 @@ fn lines<'a>(facts: &Facts<'a>) -> Vec<(&'a str, String)> {
         // Busybox's init otherwise speaks to the streams it was started with, which are not the console but lxc-start's own.
         all.push(("lxc.environment", "CONSOLE=/dev/console".to_owned()));
     }
+    // sd_notify(3): a name without a file begins with @.
+    all.extend(facts.ready.map(|name| ("lxc.environment", format!("NOTIFY_SOCKET=@{name}"))));
     all.extend(container.env.iter().map(|entry| ("lxc.environment", entry.clone())));
     all.extend(limits(facts));
     all.extend(facts.etc.iter().map(|(source, target)| ("lxc.mount.entry", mount(source, target, "file", false))));
@@ -215,6 +219,7 @@ mod tests {
             mounts: &container.mounts,
             sys: container.user_namespace.then_some(Path::new("/mnt/1")),
             console: container.user_namespace.then_some(Path::new("/dev/pts/7")),
+            ready: container.user_namespace.then_some("roost-1"),
             uid: 0,
             gid: 0,
             cgroup: "roost/7/main",

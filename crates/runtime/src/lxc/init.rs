@@ -122,6 +122,11 @@ fn signal(main: i32, number: i32) {
     unsafe { libc::kill(main, number) };
 }
 
+/// systemd says that everything it starts at boot is started (systemd(1), `$NOTIFY_SOCKET`).
+pub fn says_when_it_is_up(main: i32) -> bool {
+    way(main, None) == Some(Way::Signal(STOP_SYSTEMD))
+}
+
 fn way(main: i32, asked: Option<i32>) -> Option<Way> {
     let program = fs::read_link(format!("/proc/{main}/exe")).unwrap_or_default();
     let arguments = fs::read(format!("/proc/{main}/cmdline")).unwrap_or_default();

@@ -18,6 +18,7 @@ use driver::runtime::MountRun;
 use nix::{
     mount::{MsFlags, mount},
     pty::openpty,
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket},
 };
 use std::{
     fs,
@@ -76,7 +77,9 @@ fn keeper(making: &Making<'_>, streams: &Streams) -> Result<Command, Refusal> {
         stage(making, space, &mut places)?;
         hide_helpers()?;
     }
-    let console = streams.terminal.as_ref().map(console).transpose()?;
+    let name = paths.lxc_name();
+    let (netns, socket) = (&making.order.pod.netns, streams.terminal.as_ref());
+    let console = socket.map(|socket| console(socket, &ready(netns, &name)?)).transpose()?;
     let lxc = paths.lxc();
     fs::create_dir_all(&lxc).map_err(|e| Error::io("create", &lxc, e))?;
     let text = config::render(&config::Facts {
@@ -88,6 +91,7 @@ fn keeper(making: &Making<'_>, streams: &Streams) -> Result<Command, Refusal> {
         mounts: &places.mounts,
         sys: places.sys.as_deref(),
         console: console.as_deref(),
+        ready: console.is_some().then_some(name.as_str()),
         uid: user.uid,
         gid: user.gid,
         cgroup: &making.cgroup(),
@@ -131,13 +135,19 @@ fn stage(making: &Making<'_>, space: &OwnedFd, places: &mut Places) -> Result<()
 
 /// Mounts the `/sys` that shows the pod's network.
 fn mount_system(netns: &Path, at: &Path) -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mounted = || mount(Some("sysfs"), at, Some("sysfs"), flags, None::<&str>);
+    in_network(netns, || mounted().map_err(|e| Error::io("mount the pod's /sys on", at, e)))
+}
+
+/// Does something in the pod's network, and comes back.
+fn in_network<T>(netns: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let own = Path::new("/proc/self/ns/net");
     let back = fs::File::open(own).map_err(|e| Error::io("open", own, e))?;
     sys::join_network(netns)?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let mounted = mount(Some("sysfs"), at, Some("sysfs"), flags, None::<&str>);
+    let done = work();
     sys::join_network(Path::new(&format!("/proc/self/fd/{}", back.as_raw_fd())))?;
-    mounted.map_err(|e| Error::io("mount the pod's /sys on", at, e))
+    done
 }
 
 /// In our own mount namespace only.
@@ -149,10 +159,21 @@ fn hide_helpers() -> Result<()> {
     Ok(())
 }
 
+/// Where the init will say that it is up (sd_notify(3)): a socket that has a name in the pod's network only.
+fn ready(netns: &Path, name: &str) -> Result<OwnedFd> {
+    let failed = |errno| Error::call("make a socket for the init", errno);
+    in_network(netns, || {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None).map_err(failed)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).map_err(failed)?).map_err(failed)?;
+        Ok(socket)
+    })
+}
+
 /// Makes the console: a terminal whose both ends the shim keeps, as long as the container lives. Gives its path.
-fn console(socket: &OwnedFd) -> Result<PathBuf> {
+fn console(socket: &OwnedFd, ready: &OwnedFd) -> Result<PathBuf> {
     let pair = openpty(None, None).map_err(|e| Error::call("make the console", e))?;
-    fds::send(socket.as_fd(), b"t", &[pair.master.as_raw_fd(), pair.slave.as_raw_fd()])?;
+    fds::send(socket.as_fd(), b"t", &[pair.master.as_raw_fd(), pair.slave.as_raw_fd(), ready.as_raw_fd()])?;
     crate::launch::resize(pair.master.as_raw_fd(), crate::launch::TERMINAL_SIZE.0, crate::launch::TERMINAL_SIZE.1)?;
     nix::unistd::ttyname(&pair.slave).map_err(|e| Error::call("find the console", e))
 }

@@ -8,7 +8,7 @@ use crate::{
     cgroup::Shape,
     lxc,
     paths::SOCKET,
-    record::{ExitRecord, Order, read_json, write_json},
+    record::{ExitRecord, Order, Running, read_json, write_json},
     sys,
 };
 use api::{Name, spec::ContainerKind, stream::FrameKind};
@@ -30,6 +30,11 @@ const READ_BYTES: usize = 32 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// When one container ends, the others have so long to stop before they are killed.
 const OTHERS_GRACE: Duration = Duration::from_secs(10);
+/// A system that says when it is up is waited for so long: from then on it counts as running all the same.
+const BOOT: Duration = Duration::from_secs(10);
+/// Longest message about that, and the line in it that says so (sd_notify(3)).
+const READY_BYTES: usize = 4096;
+const READY: &[u8] = b"READY=1";
 /// Pause before killing is tried again.
 const KILL_AGAIN: Duration = Duration::from_millis(500);
 
@@ -46,6 +51,7 @@ struct Output {
 enum Source {
     Signals,
     Listener,
+    Ready(usize),
     Output(usize),
     Input(usize),
     Client(usize),
@@ -67,6 +73,8 @@ pub struct Attending<'a> {
     first_end: Option<(Name, i32)>,
     stopping: bool,
     killed: bool,
+    /// Until when systems that boot are waited for.
+    booting: Option<Instant>,
 }
 
 impl<'a> Attending<'a> {
@@ -92,7 +100,24 @@ impl<'a> Attending<'a> {
             first_end: None,
             stopping: false,
             killed: false,
+            booting: None,
         }
+    }
+
+    /// Attends to the pod until its systems are up, its containers have ended, or too much time has passed. Gives what runs then.
+    pub fn until_up(&mut self) -> Result<Running> {
+        let mut buffer = vec![0; READ_BYTES];
+        let until = base::env::instant() + BOOT;
+        self.booting = Some(until);
+        while self.pod.containers.iter().any(|c| c.ready.is_some() && c.exit_code.is_none()) && base::env::instant() < until {
+            self.reap();
+            self.kill_if_due();
+            let ready = self.wait()?;
+            self.attend(&ready, &mut buffer);
+        }
+        self.booting = None;
+        self.pod.containers.iter_mut().for_each(|container| container.ready = None);
+        Ok(self.pod.running())
     }
 
     /// Attends to the pod until its last container has ended, then writes the record.
@@ -146,7 +171,9 @@ impl<'a> Attending<'a> {
     fn asked(&self) -> (Vec<(Source, BorrowedFd<'_>, PollFlags)>, PollTimeout) {
         let (now, reads, writes) = (base::env::instant(), PollFlags::POLLIN, PollFlags::POLLOUT);
         let mut all = vec![(Source::Signals, self.signals.as_fd(), reads), (Source::Listener, self.listener.as_fd(), reads)];
-        let mut next = [self.kill_at, self.silent_at].into_iter().flatten().min();
+        let mut next = [self.kill_at, self.silent_at, self.booting].into_iter().flatten().min();
+        let booting = self.pod.containers.iter().enumerate().filter_map(|(index, c)| Some((index, c.ready.as_ref()?)));
+        all.extend(booting.map(|(index, fd)| (Source::Ready(index), fd.as_fd(), reads)));
         for (index, output) in self.outputs.iter().enumerate() {
             match self.waits_until(output.container, now) {
                 None => all.push((Source::Output(index), output.fd.as_fd(), reads)),
@@ -177,11 +204,23 @@ impl<'a> Attending<'a> {
             match *source {
                 Source::Signals => while let Ok(Some(_)) = self.signals.read_signal() {},
                 Source::Listener => self.accept(),
+                Source::Ready(container) => self.hear(container),
                 Source::Input(container) => self.pod.containers[container].input.push(),
                 Source::Client(index) if !self.serve(index) => drop(self.clients.swap_remove(index)),
                 Source::Output(index) if !self.relay(index, buffer) => drop(self.outputs.swap_remove(index)),
                 Source::Client(_) | Source::Output(_) => {}
             }
+        }
+    }
+
+    /// What a system says of its boot.
+    fn hear(&mut self, container: usize) {
+        let mut message = [0; READY_BYTES];
+        let ready = &mut self.pod.containers[container].ready;
+        let Some(length) = ready.as_ref().map(|socket| sys::read_some(socket, &mut message)) else { return };
+        let up = length.is_ok_and(|length| message[..length].split(|byte| *byte == b'\n').any(|line| line == READY));
+        if up {
+            *ready = None;
         }
     }
 

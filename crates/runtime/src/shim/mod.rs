@@ -76,9 +76,10 @@ fn live(order: &Order) -> Result<()> {
     };
     match start::all(order) {
         Ok(pod) => {
-            say(&Started::Running(pod.running()));
+            let mut attending = attend::Attending::new(order, pod, listener, signals);
+            say(&Started::Running(attending.until_up()?));
             silence()?;
-            attend::Attending::new(order, pod, listener, signals).until_ended()
+            attending.until_ended()
         }
         Err(refusal) => {
             let record =

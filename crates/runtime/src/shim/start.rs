@@ -64,6 +64,8 @@ pub struct Container {
     pub kind: ContainerKind,
     /// The container's end of its console, held open while a system that reboots has it closed.
     pub console: Option<OwnedFd>,
+    /// Where it says that it is up, while that is waited for.
+    pub ready: Option<OwnedFd>,
 }
 
 impl Container {
@@ -131,13 +133,13 @@ fn one(making: &Making<'_>) -> Result<Container, Refusal> {
     let (streams, ends) = streams(container)?;
     let (child, main) = make(making, streams)?;
     let terminal = ends.hand_over.is_some();
-    let (outputs, input, console) = match ends.hand_over {
+    let (outputs, input, console, ready) = match ends.hand_over {
         Some(socket) => {
-            let (master, theirs) = received_terminal(&socket)?;
+            let (master, theirs, ready) = received_terminal(&socket)?;
             let input = master.try_clone().map_err(|e| Error::call("keep the terminal", e))?;
-            (vec![(master, false)], Input::new(input, true), theirs)
+            (vec![(master, false)], Input::new(input, true), theirs, ready)
         }
-        None => (ends.outputs, ends.input, None),
+        None => (ends.outputs, ends.input, None, None),
     };
     Ok(Container {
         name: container.name.clone(),
@@ -153,6 +155,7 @@ fn one(making: &Making<'_>) -> Result<Container, Refusal> {
         awaited: container.awaited.then(|| base::env::instant() + AWAITED),
         kind: container.kind,
         console,
+        ready: ready.filter(|_| lxc::init::says_when_it_is_up(main)),
     })
 }
 
@@ -184,14 +187,14 @@ fn streams(container: &ContainerRun) -> Result<(Streams, Ends)> {
     Ok((streams, Ends { outputs: vec![(output, false), (error, true)], input, hand_over: None }))
 }
 
-/// Our end of a terminal, and the container's where that is to be held as well.
-fn received_terminal(socket: &UnixStream) -> Result<(OwnedFd, Option<OwnedFd>)> {
+/// Our end of a terminal; of a system's console also the container's, which is to be held, and the socket on which it says that it is up.
+fn received_terminal(socket: &UnixStream) -> Result<(OwnedFd, Option<OwnedFd>, Option<OwnedFd>)> {
     if !sys::wait_readable(socket.as_fd(), MAKING_MILLIS)? {
         return Err(Error::text("the container's terminal did not come in time"));
     }
     let mut all = fds::receive(socket.as_fd(), &mut [0; 8])?.1.into_iter();
     let ours = all.next().ok_or_else(|| Error::text("the container's terminal did not come"))?;
-    Ok((ours, all.next()))
+    Ok((ours, all.next(), all.next()))
 }
 
 /// Makes the container in a process of its own. Gives our child and the container's main process.
