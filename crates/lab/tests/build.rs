@@ -141,8 +141,11 @@ fn a_step_that_was_done_is_not_done_again() {
     );
     folder.build(&lab, &[]);
     let (first, digest) = (lab.ok(&["run", "--rm", "cached"]).stdout, lab.json(&["image", "show", "cached"]));
+    let began = base::env::instant();
     let out = folder.build(&lab, &[]);
+    let took = began.elapsed();
     assert_eq!(out.stderr.matches("(cached)").count(), 4, "{out}");
+    assert!(took < Duration::from_secs(1), "a build without change took {took:?}");
     assert_eq!(lab.json(&["image", "show", "cached"])["digest"], digest["digest"], "the same image");
     // Touched is not changed; what follows a change is done again, what does not depend on it is not.
     fs::File::options().write(true).open(folder.0.join("a")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
