@@ -28,8 +28,8 @@ pub struct Bed {
     pub runtime: Option<Box<dyn Runtime>>,
     pub ended: Receiver<InstanceId>,
     pub layer: PathBuf,
-    pub netns: String,
     pub dir: tempfile::TempDir,
+    netns: tempfile::NamedTempFile,
     next: std::cell::Cell<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Bed {
         let tag = format!("rt{}-{number}{}", std::process::id(), if kind == ContainerKind::App { "o" } else { "l" });
         let layer = dir.path().join("layer");
         busybox(&layer);
-        run("ip", &["netns", "add", &tag]);
+        let netns = network_namespace();
         let options = Options {
             run_dir: dir.path().join("run"),
             state_dir: dir.path().join("state"),
@@ -50,7 +50,7 @@ impl Bed {
             shim: vec![std::env::current_exe().unwrap().into(), "shim".into()],
         };
         let (runtime, ended) = open(kind, &options);
-        Self { kind, options, runtime: Some(runtime), ended, layer, netns: tag, dir, next: std::cell::Cell::new(1) }
+        Self { kind, options, runtime: Some(runtime), ended, layer, dir, netns, next: std::cell::Cell::new(1) }
     }
 
     /// The exit code that is told of a program that ended with this one. `lxc-start` keeps a system's to itself: it is 0, or 137
@@ -85,7 +85,7 @@ impl Bed {
         PodRun {
             id,
             hostname: "c1".to_owned(),
-            netns: PathBuf::from("/run/netns").join(&self.netns),
+            netns: self.netns.path().to_owned(),
             address: "10.9.8.7".parse().unwrap(),
             resolv_conf: "nameserver 10.9.8.1\n".to_owned(),
             containers: vec![self.container("main", script)],
@@ -210,7 +210,7 @@ impl Drop for Bed {
                 }
             }
         }
-        run("ip", &["netns", "del", &self.netns]);
+        nix::mount::umount(self.netns.path()).unwrap_or_else(|e| eprintln!("not unmounted: {e}"));
         runtime::remove_cgroup_parent(&self.options.cgroup_parent).unwrap_or_else(|e| eprintln!("{e}"));
     }
 }
@@ -253,6 +253,13 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
 pub fn run(program: &str, args: &[&str]) {
     let status = Command::new(program).args(args).status().unwrap();
     assert!(status.success(), "{program} {args:?}: {status}");
+}
+
+/// A network namespace, bound to a file. Not `ip netns add`, for that leaves `/run/netns` mounted on itself.
+fn network_namespace() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    run("unshare", &[&format!("--net={}", file.path().display()), "true"]);
+    file
 }
 
 /// A root file system of one program with many names.
