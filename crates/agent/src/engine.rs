@@ -5,6 +5,7 @@
 use crate::{
     Drivers,
     changes::ChangedReceiver,
+    copies::Copies,
     health::{self, Round, Target, Tracker, Tried},
     ledger::{self, Ledger, LedgerError, Record, Refused},
     observe, plane, report,
@@ -95,6 +96,8 @@ pub struct Inner {
     pub image_works: Arc<Semaphore>,
     /// Held for reading while content comes, for writing while it goes.
     pub content: Arc<RwLock<()>>,
+    /// Copies that come for safety only.
+    pub copies: Copies,
     state: Mutex<State>,
 }
 
@@ -138,6 +141,7 @@ impl Engine {
             execs: Arc::new(Semaphore::new(EXECS)),
             image_works: Arc::new(Semaphore::new(IMAGE_WORKS)),
             content: Arc::default(),
+            copies: Copies::default(),
             state: Mutex::new(State::default()),
         });
         inner.remember(told, records);

@@ -10,6 +10,7 @@ mod archive;
 mod blobs;
 mod boot;
 mod changes;
+mod copies;
 mod dataplane;
 mod engine;
 mod exec;

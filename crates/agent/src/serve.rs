@@ -62,6 +62,7 @@ pub fn router(engine: &Engine) -> Router {
         .route("/v1/images/push", post(images::push))
         .route("/v1/images/prune", post(images::prune))
         .route("/v1/images/{digest}/export", get(images::export))
+        .route("/v1/images/{digest}/fetch", post(images::fetch))
         .route("/v1/images/{digest}", delete(images::delete))
         .fallback(|request: Request| async move {
             ApiError(Error::not_found(format!("agents have no {} {}", request.method(), request.uri().path())))

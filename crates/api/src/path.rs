@@ -42,6 +42,7 @@
 //! | `GET/DELETE /v1/blobs/{digest}` | bytes |
 //! | `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/images/{digest}/export?name=&format=` | tar |
+//! | `POST /v1/images/{digest}/fetch` | from another server; NDJSON of `image::ImageProgress` |
 //! | `DELETE /v1/images/{digest}`, `POST /v1/images/prune` | |
 //! | `POST /v1/uploads`, `GET/PATCH/PUT/DELETE /v1/uploads/{upload}` | as in the OCI distribution specification |
 //! | `POST /v1/manifests` | bytes → `registry::HeldManifest` |

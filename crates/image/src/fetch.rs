@@ -96,6 +96,7 @@ pub fn image(work: &Work<'_>, bytes: &[u8], source: &dyn Source) -> Result<Local
     let configuration = Configuration::parse(&config, manifest.layers.len())?;
     configuration.fits("the image")?;
     let diff_ids = configuration.rootfs.diff_ids;
+    let _turns = work.store.layer_turns(&diff_ids);
     let jobs: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(&diff_ids).collect();
     let parts = each(&jobs, work, |(descriptor, diff_id)| layer(work, descriptor, diff_id, source))?;
     work.commit(bytes, &config, parts)

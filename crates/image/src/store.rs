@@ -81,7 +81,7 @@ pub struct ContentStore {
 #[derive(Default)]
 struct State {
     images: BTreeMap<Digest, Marker>,
-    /// Manifests being made be here.
+    /// Manifests and unpacked layers being made be here.
     busy: BTreeSet<Digest>,
     /// Blobs and layers that work under way found here and counts on.
     pins: BTreeMap<Digest, usize>,
@@ -264,6 +264,26 @@ impl ContentStore {
             }
             if state.busy.insert(digest.clone()) {
                 return Turn::Ours(Busy { store: self, digest: digest.clone() });
+            }
+            state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The caller is the one who takes in these layers, those that are here excepted, until the turns are dropped: images that have
+    /// one in common and come at once bring it once. Taken in order, so that of two who want the same none waits for the other.
+    pub(crate) fn layer_turns<'d>(&self, diff_ids: impl IntoIterator<Item = &'d Digest>) -> Vec<Busy<'_>> {
+        let ordered: BTreeSet<&Digest> = diff_ids.into_iter().collect();
+        ordered.into_iter().filter_map(|diff_id| self.layer_turn(diff_id)).collect()
+    }
+
+    fn layer_turn(&self, diff_id: &Digest) -> Option<Busy<'_>> {
+        let mut state = self.state();
+        loop {
+            if self.layout.layer(diff_id).is_dir() {
+                return None;
+            }
+            if state.busy.insert(diff_id.clone()) {
+                return Some(Busy { store: self, digest: diff_id.clone() });
             }
             state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

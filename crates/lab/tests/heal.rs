@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
 use api::{plan::Wanted, report::Health, view::JobView};
-use lab::{Client, Lab, Requests, eventually};
+use lab::{Client, Lab, Requests, Root, eventually};
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
@@ -73,6 +73,25 @@ fn a_killed_server_is_replaced_within_seconds_and_keeps_nothing() {
     assert!(whole(&now, ""), "{:?}", now.instances);
     let ids = |job: &JobView| job.instances.iter().map(|one| one.id).collect::<Vec<_>>();
     assert_eq!(ids(&replaced), ids(&now), "instances were moved back for nothing");
+}
+
+#[test]
+fn an_image_outlives_the_server_it_was_made_on() {
+    let lab = Lab::up(4);
+    let archive = lab.files().join("kept.tar");
+    Root::tiny().file("kept", "here\n").write(&archive);
+    lab.ok(&["image", "import", &archive.display().to_string(), "--name", "kept", "--server", "s2"]);
+    let copied = |to: &str| lab.ok(&["events"]).stdout.contains(&format!("copied to {to}"));
+    eventually(SOON, "two copies", || ["s1", "s3", "s4"].iter().filter(|to| copied(to)).count() == 2);
+    lab.sandbox(&["kill", "s2"]).run().must(0);
+    // The one that had no copy gets it from those that have.
+    for server in ["s1", "s3", "s4"] {
+        let answer = lab.ok(&["run", "--rm", "--server", server, "kept", "--", "/bin/cat", "/kept"]);
+        assert_eq!(answer.stdout, "here\n", "{server}");
+    }
+    lab.ok(&["image", "rm", "kept"]);
+    lab.sandbox(&["start", "s2"]).run().must(0);
+    assert_eq!(lab.ok(&["image", "list", "-q"]).stdout, "");
 }
 
 /// What the names `web.internal` and `web-<slot>.web.internal` ever meant on one server while somebody asked all the time.

@@ -11,6 +11,7 @@ mod address;
 mod assignment;
 mod check;
 mod container;
+mod copies;
 mod fleet;
 mod job;
 pub mod liveness;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use assignment::{assignment, assignments, informed};
 pub use check::check;
+pub use copies::{COPIES, ImageCopy, next_copy};
 pub use names::names;
 pub use ports::{Reach, port_conflicts};
 pub use proposal::{Note, Proposal, apply};

@@ -17,12 +17,14 @@ use axum::{
 use base::supervise::Scope;
 use driver::{Images, build::GivenUp, image::Progress};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, mpsc};
 use wire::server::{self, ApiError, ndjson, received};
 
 /// Lines of progress on their way; more are left out, never the last.
 const LINES: usize = 64;
+/// Copies that are given up end no later than this.
+const COPIES_END: Duration = Duration::from_secs(5);
 
 /// Name of an archive that comes.
 #[derive(Deserialize)]
@@ -58,6 +60,14 @@ pub async fn push(State(inner): Shared, server::Body(asked): server::Body<PushRe
         Ok(ImageProgress::Pushed { digest })
     };
     follow(&inner, pushed)
+}
+
+/// `POST /v1/images/{digest}/fetch`: a copy, for safety, from a server that has it
+pub async fn fetch(State(inner): Shared, Path(digest): Path<String>) -> Result<Response, ApiError> {
+    let told = inner.lock().told.clone();
+    let told = told.ok_or_else(|| Error::conflict("this server has not been told yet which others there are"))?;
+    let source = inner.copies.source((inner.sources)(&told));
+    work(inner, digest.clone(), move |images, progress| images.ensure(&digest, &source, progress))
 }
 
 /// How an image leaves.
@@ -157,7 +167,7 @@ pub fn arrived(inner: &Arc<Inner>, name: String, image: LocalImage) -> ImageReco
 
 /// `DELETE /v1/images/{digest}`: refused while an instance here needs it.
 pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<Json<()>, ApiError> {
-    let alone = alone(&inner)?;
+    let alone = alone(&inner).await?;
     unused(&inner, &digest)?;
     let drivers = inner.drivers.clone();
     let gone = digest.clone();
@@ -173,7 +183,7 @@ pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<
 
 /// `POST /v1/images/prune`: of all images, only these stay, and those that instances here need. Gives the bytes that went.
 pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Vec<String>>) -> Result<Json<u64>, ApiError> {
-    let alone = alone(&inner)?;
+    let alone = alone(&inner).await?;
     if let Some(told) = inner.lock().told.as_ref() {
         keep.extend(told.templates.values().flat_map(|template| crate::resolve::digests(template)));
     }
@@ -184,10 +194,14 @@ pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Ve
     Ok(Json(freed + forgotten))
 }
 
-/// The right to remove content: nothing is on its way.
-fn alone(inner: &Inner) -> Result<OwnedRwLockWriteGuard<()>> {
+/// The right to remove content: nothing is on its way. Copies that nobody asked for are given up.
+async fn alone(inner: &Inner) -> Result<OwnedRwLockWriteGuard<()>> {
     let busy = || Error::conflict("images are on their way to this server: try again when they are here");
-    Arc::clone(&inner.content).try_write_owned().map_err(|_| busy())
+    let content = Arc::clone(&inner.content);
+    if inner.copies.end() {
+        return tokio::time::timeout(COPIES_END, content.write_owned()).await.map_err(|_| busy());
+    }
+    content.try_write_owned().map_err(|_| busy())
 }
 
 async fn drop_others(inner: &Arc<Inner>, kept: Vec<String>, alone: OwnedRwLockWriteGuard<()>) -> Result<u64> {

@@ -366,6 +366,16 @@ async fn blobs_for_other_servers_and_a_pull_from_a_server_that_has_it() {
     assert!(error.retryable && error.message.contains("sha256:00 is not here"), "{error}");
 }
 
+#[tokio::test]
+async fn a_copy_comes_from_elsewhere_and_is_reported() {
+    let api = Api::new().await;
+    api.bed.images.add("sha256:bb", api::image::ImageConfig::default());
+    assert!(!api.agent.engine.report().images.contains(&"sha256:bb".to_owned()));
+    let lines = api.client.lines(Method::POST, "/v1/images/sha256:bb/fetch", None, &[]).await.unwrap();
+    assert_eq!(record(&all(lines).await).digest, "sha256:bb");
+    assert!(api.agent.engine.report().images.contains(&"sha256:bb".to_owned()));
+}
+
 fn record(lines: &[ImageProgress]) -> &ImageRecord {
     match lines.last() {
         Some(ImageProgress::Done { image }) => image,

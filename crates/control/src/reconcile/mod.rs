@@ -1,6 +1,7 @@
 //! Reconcilers. Each takes no input: it looks at the world and makes one thing true.
 
 mod commits;
+mod copies;
 mod placements;
 
 use crate::Control;
@@ -9,4 +10,5 @@ use crate::Control;
 pub fn start(control: &Control) {
     placements::start(control);
     commits::start(control);
+    copies::start(control);
 }

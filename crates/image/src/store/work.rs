@@ -30,7 +30,7 @@ pub(crate) enum Turn<'a> {
     Ours(Busy<'a>),
 }
 
-/// The right to make one image.
+/// The right to make one image, or to take in one layer.
 pub(crate) struct Busy<'a> {
     pub(super) store: &'a ContentStore,
     pub(super) digest: Digest,

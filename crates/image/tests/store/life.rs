@@ -56,6 +56,22 @@ fn ten_calls_at_once_fetch_once() {
 }
 
 #[test]
+fn images_that_come_at_once_bring_a_layer_that_they_share_once() {
+    let mut blobs = Blobs::default();
+    let (upper, lower) = (|name: &str| Tar::new().file(name, b"x").done(), small_root);
+    let images: Vec<String> = (0..6).map(|n| blobs.image(&[lower(), upper(&format!("own{n}"))])).collect();
+    let turned = blobs.image(&[upper("own0"), lower()]);
+    let source = Counting { blobs: &blobs, opened: AtomicUsize::new(0) };
+    let bed = bed();
+    std::thread::scope(|scope| {
+        for digest in images.iter().chain([&turned]) {
+            scope.spawn(|| assert_eq!(bed.store.ensure(digest, &source, &quiet).unwrap().layers.len(), 2));
+        }
+    });
+    assert_eq!(source.opened.load(Ordering::Relaxed), 7 * 2 + 7, "manifests and configurations, one shared and six own layers");
+}
+
+#[test]
 fn only_what_is_missing_is_fetched() {
     let mut blobs = Blobs::default();
     let base = blobs.image(&[small_root()]);

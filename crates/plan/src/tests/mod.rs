@@ -1,5 +1,6 @@
 //! Stories and laws, told to a world in one line each.
 
+mod copies;
 mod histories;
 mod jobs;
 mod lone;
