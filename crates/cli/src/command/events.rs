@@ -51,7 +51,7 @@ fn show(event: &Event, format: Format) -> Result<()> {
         let text = serde_json::to_string(event).map_err(|error| Error::failed(format!("cannot be written as JSON: {error}")))?;
         return output::print(&(text + "\n"));
     }
-    output::print(&format!("{}  {:<10}{:<10}{}\n", event.at, noun(event.noun), event.name, event.message))
+    output::print(&format!("{}  {:<9} {:<9} {}\n", event.at, noun(event.noun), event.name, event.message))
 }
 
 /// `roost events`.

@@ -30,6 +30,7 @@ pub enum ImageCommand {
     Import(ImportArgs),
     Export(ExportArgs),
     Bootstrap(BootstrapArgs),
+    #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
     Prune(PruneArgs),
 }
