@@ -165,20 +165,21 @@ fn another_server_fetches_only_what_it_misses() {
     let lab = Lab::up(2);
     let layouts = Layouts::new(lab.files());
     layouts.add("first").add("second");
-    for tag in ["first", "second"] {
-        lab.ok(&["image", "import", &layouts.archive(tag), "--name", tag, "--server", "s1"]);
-    }
-    let cost = |image: &str, container: &str| {
-        let before = received(&lab, "s2");
+    // Here an image also gets its second copy in the background, while a container is made of it: what both need comes once.
+    let cost = |image: &str, container: &str, import: bool| {
+        let (before, archive) = (received(&lab, "s2"), layouts.archive(image));
+        if import {
+            lab.ok(&["image", "import", &archive, "--name", image, "--server", "s1"]);
+        }
         lab.ok(&["run", "-d", &format!("s2:{container}"), image]);
         assert_eq!(marker(&lab, container), format!("{image}\n"));
         received(&lab, "s2") - before
     };
-    let whole = cost("first", "c1");
-    assert!(whole > SHARED, "{whole} bytes for everything");
-    let rest = cost("second", "c2");
+    let whole = cost("first", "c1", true);
+    assert!((SHARED..SHARED + SHARED / 2).contains(&whole), "{whole} bytes for everything");
+    let rest = cost("second", "c2", true);
     assert!(rest < SHARED / 8, "{rest} bytes for one small layer");
-    let nothing = cost("second", "c3");
+    let nothing = cost("second", "c3", false);
     assert!(nothing < SHARED / 8, "{nothing} bytes for what is there");
 }
 
