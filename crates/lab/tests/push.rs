@@ -80,7 +80,10 @@ impl<'a> Docker<'a> {
         let argv =
             ["dockerd", "--host", &socket, "--data-root", &data, "--exec-root", &exec, "--iptables=false", "--bridge=none"];
         let pid = format!("{exec}/docker.pid");
-        let daemon = bed.lab.inside("s1", &[&argv[..], &["--pidfile", &pid, "--log-level", "error"]].concat()).start();
+        // It also writes where no option leads: there it sees directories of its own, and leaves nothing.
+        let hidden = "mount -t tmpfs none /opt && mount -t tmpfs none /etc/docker && exec \"$@\"";
+        let apart = ["unshare", "--mount", "--", "sh", "-c", hidden, "sh"];
+        let daemon = bed.lab.inside("s1", &[&apart[..], &argv, &["--pidfile", &pid, "--log-level", "error"]].concat()).start();
         let docker = Self { bed, socket, config, _daemon: daemon };
         eventually(SOON, "dockerd", || docker.typed(&["version"]).run().code == 0);
         docker
