@@ -4,6 +4,8 @@ mod work;
 
 pub(crate) use work::{Busy, Part, Turn, Work, describe};
 
+use work::Making;
+
 use crate::{
     apt, bootstrap, commit,
     digest::Digest,
@@ -81,8 +83,8 @@ pub struct ContentStore {
 #[derive(Default)]
 struct State {
     images: BTreeMap<Digest, Marker>,
-    /// Manifests and unpacked layers being made be here.
-    busy: BTreeSet<Digest>,
+    /// What is being made be here.
+    busy: BTreeSet<Making>,
     /// Blobs and layers that work under way found here and counts on.
     pins: BTreeMap<Digest, usize>,
     /// Manifests that are kept as they came.
@@ -262,15 +264,16 @@ impl ContentStore {
             if let Some(marker) = state.images.get(digest) {
                 return Turn::Here(Box::new(self.local(marker)));
             }
-            if state.busy.insert(digest.clone()) {
-                return Turn::Ours(Busy { store: self, digest: digest.clone() });
+            let making = Making::Image(digest.clone());
+            if state.busy.insert(making.clone()) {
+                return Turn::Ours(Busy { store: self, making });
             }
             state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// The caller is the one who takes in these layers, those that are here excepted, until the turns are dropped: images that have
-    /// one in common and come at once bring it once. Taken in order, so that of two who want the same none waits for the other.
+    /// one in common and come at once bring it once. Taken in order, so that no two wait for each other.
     pub(crate) fn layer_turns<'d>(&self, diff_ids: impl IntoIterator<Item = &'d Digest>) -> Vec<Busy<'_>> {
         let ordered: BTreeSet<&Digest> = diff_ids.into_iter().collect();
         ordered.into_iter().filter_map(|diff_id| self.layer_turn(diff_id)).collect()
@@ -282,8 +285,9 @@ impl ContentStore {
             if self.layout.layer(diff_id).is_dir() {
                 return None;
             }
-            if state.busy.insert(diff_id.clone()) {
-                return Some(Busy { store: self, digest: diff_id.clone() });
+            let making = Making::Layer(diff_id.clone());
+            if state.busy.insert(making.clone()) {
+                return Some(Busy { store: self, making });
             }
             state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -30,15 +30,24 @@ pub(crate) enum Turn<'a> {
     Ours(Busy<'a>),
 }
 
+/// What somebody has the right to make. A configuration may claim any digest for a layer, that of a manifest too: these are two things.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Making {
+    /// With this manifest.
+    Image(Digest),
+    /// That unpacks to this.
+    Layer(Digest),
+}
+
 /// The right to make one image, or to take in one layer.
 pub(crate) struct Busy<'a> {
     pub(super) store: &'a ContentStore,
-    pub(super) digest: Digest,
+    pub(super) making: Making,
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.store.state().busy.remove(&self.digest);
+        self.store.state().busy.remove(&self.making);
         self.store.free.notify_all();
     }
 }
