@@ -4,8 +4,6 @@ mod work;
 
 pub(crate) use work::{Busy, Part, Turn, Work, describe};
 
-use work::Making;
-
 use crate::{
     apt, bootstrap, commit,
     digest::Digest,
@@ -34,6 +32,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
+use work::Making;
 
 /// How a store is set up.
 #[derive(Clone, Debug)]

@@ -38,6 +38,8 @@ fn a_whole_debian_is_made_lives_and_shuts_down() {
     let words = ["create", "s2:c1", "debian/bookworm", "--type", "system", "--memory", "300M", "--pids", "200"];
     let made = lab.typed(&words).limit(MADE).run().must(0);
     assert!(made.stderr.contains("making it from packages"), "{made}");
+    let events = lab.ok(&["events"]).stdout;
+    assert!(events.contains("copied to s1"), "its instances on other servers would wait for it: {events}");
     lab.ok(&["start", "c1"]);
     assert_eq!(exec(&lab, "c1", &["cat", "/proc/1/comm"]).must(0).text(), "systemd");
     // A start is done when the system is up: nobody has to wait and ask again.

@@ -33,13 +33,24 @@ pub struct ImageCopy {
 /// Nothing as long as it is not known of a server whether it is there. A lost server may come back, and keeps its copy in the count
 /// while two others have one.
 pub fn next_copy(snapshot: &Snapshot, resting: &BTreeSet<(String, Name)>) -> Option<ImageCopy> {
-    if snapshot.servers.keys().any(|server| snapshot.liveness(server) == Liveness::Unknown) {
+    if a_server_is_unknown(snapshot) {
         return None;
     }
     let holders = holders(snapshot);
-    let records = snapshot.images.values().filter(|record| record.unusable.is_none());
+    let records = snapshot.images.values();
     let copies = records.filter_map(|record| copy(snapshot, record, holders.get(record.digest.as_str())?, resting));
     copies.min_by_key(|(urgency, _)| *urgency).map(|(_, copy)| copy)
+}
+
+/// Whether nothing is to be waited for: an image is where [`next_copy`] would have it, or cannot be brought there now. Not yet while
+/// no server says that it has it.
+pub fn copied(snapshot: &Snapshot, record: &ImageRecord) -> bool {
+    let done = |holders: &Holders<'_>| copy(snapshot, record, holders, &BTreeSet::new()).is_none();
+    a_server_is_unknown(snapshot) || holders(snapshot).get(record.digest.as_str()).is_some_and(done)
+}
+
+fn a_server_is_unknown(snapshot: &Snapshot) -> bool {
+    snapshot.servers.keys().any(|server| snapshot.liveness(server) == Liveness::Unknown)
 }
 
 /// Servers that have each image, by digest.
@@ -73,7 +84,7 @@ fn copy(
 ) -> Option<(Urgency, ImageCopy)> {
     let alive = holders.alive.len();
     let lost_count = alive + 1 >= COPIES && alive + holders.lost >= COPIES;
-    if alive == 0 || alive >= COPIES || lost_count {
+    if record.unusable.is_some() || alive == 0 || alive >= COPIES || lost_count {
         return None;
     }
     let free = |report: &Report| report.usage.disk_free.0.checked_sub(record.size.0.saturating_mul(UNPACKED) + SPARE);

@@ -31,7 +31,7 @@ mod tests;
 
 pub use assignment::{assignment, assignments, informed};
 pub use check::check;
-pub use copies::{COPIES, ImageCopy, next_copy};
+pub use copies::{COPIES, ImageCopy, copied, next_copy};
 pub use names::names;
 pub use ports::{Reach, port_conflicts};
 pub use proposal::{Note, Proposal, apply};

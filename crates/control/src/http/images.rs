@@ -8,7 +8,7 @@ use super::{
     Answer,
     write::{Decision, Trying, change},
 };
-use crate::{Control, admit, agents::explain, commits::Progress, proxy};
+use crate::{Control, admit, agents::explain, commits::Progress, proxy, world::World};
 use api::{
     Error, Kind, Name, Result, Snapshot,
     image::{ImageProgress, ImageRecord, normalise},
@@ -27,8 +27,11 @@ use axum::{
 use futures_util::TryStreamExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
-use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, mpsc},
+    time::timeout,
+};
 use tokio_util::io::StreamReader;
 use wire::{
     client::Lines,
@@ -37,6 +40,8 @@ use wire::{
 
 /// Lines of progress on their way to a caller; more are left out, never the last.
 const LINES: usize = 64;
+/// The copies of a base system are waited for so long.
+const COPIED: Duration = Duration::from_secs(15);
 
 type Streamed = Result<Response, ApiError>;
 
@@ -81,7 +86,7 @@ async fn import(State(control): State<Control>, Query(query): Query<Import>, bod
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let path = format!("{}/import?name={}", path::IMAGES, path::segment(&name));
     let lines = agent.upload(Method::POST, &path, reader).await.map_err(|error| explain(&server.name, error))?;
-    Ok(record((control, coming), name, lines))
+    Ok(record(&control, coming, name, lines))
 }
 
 async fn pull(State(control): State<Control>, Body(request): Body<PullRequest>) -> Result<Response, ApiError> {
@@ -89,7 +94,8 @@ async fn pull(State(control): State<Control>, Body(request): Body<PullRequest>) 
     let coming = coming(&control).await;
     let snapshot = control.world.now().snapshot;
     let server = proxy::pick(&control, &snapshot, request.server.as_ref())?.clone();
-    Ok(record((control.clone(), coming), name, ask(&control, (&snapshot, &server), "pull", &request).await?))
+    let lines = ask(&control, (&snapshot, &server), "pull", &request).await?;
+    Ok(record(&control, coming, name, lines))
 }
 
 async fn bootstrap(State(control): State<Control>, Body(request): Body<BootstrapRequest>) -> Result<Response, ApiError> {
@@ -98,7 +104,27 @@ async fn bootstrap(State(control): State<Control>, Body(request): Body<Bootstrap
     let coming = coming(&control).await;
     let snapshot = control.world.now().snapshot;
     let server = proxy::pick(&control, &snapshot, request.server.as_ref())?.clone();
-    Ok(record((control.clone(), coming), name, ask(&control, (&snapshot, &server), "bootstrap", &request).await?))
+    let made = ask(&control, (&snapshot, &server), "bootstrap", &request).await?;
+    Ok(lines(&control.clone(), |progress| async move {
+        let image = arrived(&control, name, made, &progress).await?;
+        drop(coming);
+        copies(&control, &image, &progress).await;
+        Ok(image)
+    }))
+}
+
+/// Waits until other servers have it as well: containers of a base system are soon everywhere, and would each wait for it. No error
+/// when it takes too long, for the image is there.
+async fn copies(control: &Control, image: &ImageRecord, progress: &Progress) {
+    let copied = |world: &World| plan::copied(&world.snapshot, image) || !world.snapshot.images.contains_key(&image.name);
+    let mut listen = control.world.listen();
+    if copied(&listen.borrow_and_update()) {
+        return;
+    }
+    drop(progress.try_send(ImageProgress::Working { message: "copying it to other servers".to_owned() }));
+    if timeout(COPIED, listen.wait_for(copied)).await.is_err() {
+        tracing::info!(image = image.name, "copies take longer than is waited for them");
+    }
 }
 
 /// While it is held nothing is pruned: content may be here that no name leads to yet.
@@ -130,19 +156,25 @@ async fn ask_at<B: serde::Serialize>(
     agent.lines(Method::POST, &path, Some(body), &headers).await.map_err(|error| explain(server, error))
 }
 
-/// Passes progress on; the content's arrival becomes a name in the cluster's store before the caller is told.
-fn record((control, coming): (Control, Coming), name: String, mut from: Lines<ImageProgress>) -> Response {
-    lines(&control.clone(), |progress| async move {
+/// What the caller is shown of content on its way, to the moment when it has a name.
+fn record(control: &Control, coming: Coming, name: String, from: Lines<ImageProgress>) -> Response {
+    let own = control.clone();
+    lines(control, |progress| async move {
         let _coming = coming;
-        while let Some(line) = from.next().await {
-            match line? {
-                ImageProgress::Done { image } => return write(&control, ImageRecord { name, ..*image }).await,
-                ImageProgress::Failed { error } => return Err(error),
-                line => drop(progress.try_send(line)),
-            }
-        }
-        Err(Error::new(Kind::Unreachable, "the server that fetched the image went away"))
+        arrived(&own, name, from, &progress).await
     })
+}
+
+/// Passes progress on; the content's arrival becomes a name in the cluster's store before the caller is told.
+async fn arrived(control: &Control, name: String, mut from: Lines<ImageProgress>, progress: &Progress) -> Result<ImageRecord> {
+    while let Some(line) = from.next().await {
+        match line? {
+            ImageProgress::Done { image } => return write(control, ImageRecord { name, ..*image }).await,
+            ImageProgress::Failed { error } => return Err(error),
+            line => drop(progress.try_send(line)),
+        }
+    }
+    Err(Error::new(Kind::Unreachable, "the server that fetched the image went away"))
 }
 
 /// Does it as a task of its own, so that what was begun is finished though nobody listens any more. Its progress, and the end

@@ -1,7 +1,7 @@
 //! Which copies of images are made, and of what nothing is made.
 
 use super::world::{World, name, world};
-use crate::{COPIES, ImageCopy, next_copy};
+use crate::{COPIES, ImageCopy, copied, next_copy};
 use api::{
     Bytes, Timestamp,
     image::{ImageConfig, ImageRecord},
@@ -74,6 +74,25 @@ fn an_image_gets_as_many_copies_as_there_are_servers_up_to_three() {
         has(&mut world, "s1", FREE, &["web"]);
         assert_eq!(copy_all(&mut world).len(), copies, "{count} servers");
     }
+}
+
+#[test]
+fn an_image_is_copied_when_every_server_that_shall_have_it_says_so() {
+    let copied = |world: &World| copied(&world.snapshot, &world.snapshot.images["web"]);
+    let mut world = servers(4);
+    record(&mut world, "web", 1);
+    assert!(!copied(&world), "nobody has reported it");
+    for (server, done) in [("s1", false), ("s2", false), ("s3", true)] {
+        has(&mut world, server, FREE, &["web"]);
+        assert_eq!(copied(&world), done, "{server}");
+    }
+    world.snapshot.liveness.insert(name("s4"), Liveness::Unknown);
+    has(&mut world, "s3", FREE, &[]);
+    assert!(copied(&world), "nothing is copied now");
+    let mut alone = servers(1);
+    record(&mut alone, "web", 1);
+    has(&mut alone, "s1", FREE, &["web"]);
+    assert!(copied(&alone));
 }
 
 #[test]
