@@ -78,6 +78,9 @@ fn lists_in_other_forms() {
     assert_eq!(out("ls -q --filter state=stopped"), "");
     assert_eq!(out("ls s1: -q --sort name").lines().last(), Some("one"));
     assert_eq!(out("server list -q"), "s1\ns2\n");
+    for noun in ["server", "job", "image", "token", "snapshot"] {
+        assert_eq!(out(&format!("{noun} ls -o json")), out(&format!("{noun} list -o json")), "as in docker");
+    }
     let sorted = out("server list -o csv --sort address");
     assert!(sorted.starts_with("name,state,address,subnet,role,"), "{sorted}");
     assert_eq!(sorted.lines().count(), 3);
@@ -122,6 +125,7 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
         "scalejob front +1",
         "upgradejob front --env A=1",
         "deljob front",
+        "job rm front",
         "drain s2",
         "server set s2 disk=ssd",
         "setsubnet s2 10.0.9.0/25",
@@ -131,6 +135,7 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
     ];
     let more = [
         format!("token revoke {id}"),
+        format!("token rm {id}"),
         format!("image import {archive} --name again"),
         format!("cp {archive} one:/srv"),
         format!("cp one:/etc/passwd {file}"),
@@ -154,6 +159,9 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
         ("run one tiny", 4),
         ("addjob tiny 3 --name big --memory 64G", 6),
         ("image delete tiny", 4),
+        ("image rm tiny", 4),
+        ("snapshot rm one before", 3),
+        ("apps rm blog", 3),
     ] {
         let out = lab.roost(&[&words(line)[..], &["--dry-run"]].concat()).must(code);
         assert_eq!(state(), before, "it changed something\n{out}");

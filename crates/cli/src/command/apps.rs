@@ -42,6 +42,7 @@ pub enum AppsVerb {
     /// Forget an app that was got, and remove its data; its containers must be gone
     ///
     /// Example: roost rm -f blog blog-db && roost apps delete blog
+    #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
 }
 

@@ -102,8 +102,10 @@ pub struct AddArgs {
 #[derive(Subcommand)]
 pub enum SnapshotCommand {
     Add(AddArgs),
+    #[command(visible_alias = "ls")]
     List(SnapshotListArgs),
     Restore(RestoreArgs),
+    #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
 }
 

@@ -23,6 +23,7 @@ pub enum ImageCommand {
     /// List images
     ///
     /// Example: roost image list
+    #[command(visible_alias = "ls")]
     List(ImagesArgs),
     Show(ShowArgs),
     Pull(PullArgs),

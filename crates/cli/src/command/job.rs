@@ -25,11 +25,13 @@ pub enum JobCommand {
     /// List jobs
     ///
     /// Example: roost listjobs -o json
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     Show(ShowArgs),
     Scale(ScaleArgs),
     Upgrade(Box<UpgradeArgs>),
     Rollback(RollbackArgs),
+    #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
 }
 

@@ -22,12 +22,14 @@ pub enum ServerCommand {
     /// List servers
     ///
     /// Example: roost server list -o wide
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     Show(ShowArgs),
     Drain(DrainArgs),
     Undrain(DrainArgs),
     Set(SetArgs),
     SetSubnet(SetSubnetArgs),
+    #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
 }
 

@@ -15,10 +15,12 @@ pub enum TokenCommand {
     /// List tokens; their secrets are not kept
     ///
     /// Example: roost token list
+    #[command(visible_alias = "ls")]
     List(ListArgs),
     /// Revoke a token
     ///
     /// Example: roost token revoke 1f2e3d4c5b6a
+    #[command(visible_alias = "rm")]
     Revoke {
         /// As in the list
         id: String,
