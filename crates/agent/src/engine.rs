@@ -11,7 +11,7 @@ use crate::{
     observe, plane, report,
     state::{Pod, State},
     steps::Step,
-    usage, worker,
+    usage, volumes, worker,
 };
 use api::{
     assignment::Assignment,
@@ -121,11 +121,15 @@ impl Engine {
     pub async fn start(setup: Setup, changed: ChangedReceiver) -> Result<Self, StartError> {
         let ledger = Ledger::open(setup.state_dir.join("ledger"))?;
         let (told, records) = (ledger.assignment()?.map(Arc::new), ledger.records()?);
+        let volumes = setup.state_dir.join("volumes");
+        let folder = volumes.clone();
+        let cleared = Scope::blocking(move || volumes::clear(&folder)).await.map_err(StartError::Other)?;
+        cleared.map_err(|error| StartError::Other(format!("{}: {error}", volumes.display())))?;
         let runtimes = setup.drivers.runtimes.iter().map(|runtime| (runtime.info(), runtime));
         let usable = runtimes.filter(|(info, _)| info.unavailable.is_none());
         let inner = Arc::new(Inner {
             server: setup.server,
-            volumes: setup.state_dir.join("volumes"),
+            volumes,
             state_dir: setup.state_dir,
             runtimes: usable.map(|(info, runtime)| (info.kind, Arc::clone(runtime))).collect(),
             drivers: setup.drivers,

@@ -1,87 +1,130 @@
-//! Named volumes: made when they are first mounted, with the owner and mode that the image has at that place, so that a program which
-//! is not root can write to its own.
+//! Named volumes: made when they are first mounted, as users of docker know it. A new volume begins with what the image has at that
+//! place, owners and permissions included, so that a program which is not root can write to its own.
 
-use driver::{DriverError, runtime::PodRun};
+use driver::{Builder, DriverError, runtime::PodRun};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+};
 use std::{
     ffi::OsString,
-    fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
-    path::{Component, Path, PathBuf},
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
 };
 
+/// What is not complete yet begins so. No volume's own name begins with a dot.
+const HIDDEN: &str = ".new-";
+
 /// Makes the volumes below this directory that a pod mounts, and that are not there yet.
-pub fn make(run: &PodRun, volumes: &Path) -> Result<(), DriverError> {
+pub fn make(run: &PodRun, volumes: &Path, builder: &dyn Builder) -> Result<(), DriverError> {
     for container in &run.containers {
         for mount in container.mounts.iter().filter(|mount| mount.source.starts_with(volumes)) {
-            make_one(&mount.source, (&container.layers, &mount.target))
-                .map_err(|error| DriverError::retryable(format!("volume {}: {error}", mount.source.display())))?;
+            if !mount.source.exists() {
+                make_one(&mount.source, |new| builder.copy_out(&container.layers, &mount.target, new))
+                    .map_err(|error| DriverError::retryable(format!("volume {}: {error}", mount.source.display())))?;
+            }
         }
     }
     Ok(())
 }
 
-fn make_one(volume: &Path, (layers, target): (&[PathBuf], &str)) -> io::Result<()> {
-    if volume.exists() {
-        return Ok(());
+/// Removes what was cut off in the middle.
+pub fn clear(volumes: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(volumes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(HIDDEN) {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
-    // It gets its name when it is as it shall be. No volume's own name begins with a dot.
-    let mut hidden = OsString::from(".new-");
-    hidden.push(volume.file_name().unwrap_or_default());
-    let new = volume.with_file_name(hidden);
-    fs::create_dir_all(&new)?;
-    if let Some(like) = in_image(layers, target) {
-        chown(&new, Some(like.uid()), Some(like.gid()))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(like.mode() & 0o7777))?;
-    }
-    fs::rename(&new, volume)
+    Ok(())
 }
 
-/// The directory of this path in an image: that of the uppermost layer which has it. Links are not followed: they could lead out of
-/// the image.
-fn in_image(layers: &[PathBuf], target: &str) -> Option<fs::Metadata> {
-    layers.iter().rev().find_map(|layer| {
-        let mut place = layer.clone();
-        let mut found = None;
-        for part in Path::new(target).components() {
-            match part {
-                Component::RootDir => {}
-                Component::Normal(name) => {
-                    place.push(name);
-                    found = Some(fs::symlink_metadata(&place).ok().filter(fs::Metadata::is_dir)?);
-                }
-                Component::Prefix(_) | Component::CurDir | Component::ParentDir => return None,
-            }
+/// A volume gets its name when it is complete, and on the disk for good: what is missing in it is never put there later. Of two who
+/// make it at once, one does.
+fn make_one(volume: &Path, fill: impl FnOnce(&Path) -> Result<(), DriverError>) -> Result<(), DriverError> {
+    let new = hidden(volume);
+    let made = (|| {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&new).map_err(retryable)?;
+        fill(&new)?;
+        if fs::read_dir(&new).map_err(retryable)?.next().is_some() {
+            let whole = File::open(&new).map_err(retryable)?;
+            nix::unistd::syncfs(whole).map_err(retryable)?;
         }
-        found
-    })
+        match renameat2(AT_FDCWD, &new, AT_FDCWD, volume, RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(error) => Err(retryable(error)),
+        }
+    })();
+    if !matches!(made, Ok(true)) {
+        fs::remove_dir_all(&new).map_err(retryable)?;
+    }
+    made.map(drop)
+}
+
+fn hidden(volume: &Path) -> PathBuf {
+    let mut name = OsString::from(HIDDEN);
+    name.push(base::env::seed().to_string());
+    volume.with_file_name(name)
+}
+
+fn retryable(error: impl Into<io::Error>) -> DriverError {
+    DriverError::retryable(error.into().to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
-    fn a_new_volume_is_as_the_image_has_it() {
+    fn a_volume_is_there_when_it_is_complete_and_once() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |path: &str| folder.path().join(path);
-        let layers = [at("low"), at("high")];
-        for (path, mode) in [("low/data", 0o700), ("low/only", 0o711), ("high/data", 0o750), ("low/real", 0o700)] {
-            fs::create_dir_all(at(path)).unwrap();
-            fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
-        }
-        std::os::unix::fs::symlink(at("low/real"), at("high/link")).unwrap();
-        let mode = |target: &str| {
-            let volume = at(&format!("volumes{target}"));
-            make_one(&volume, (layers.as_slice(), target)).unwrap();
-            fs::metadata(&volume).unwrap().mode() & 0o7777
+        let volumes = folder.path().join("volumes");
+        let volume = volumes.join("data");
+        let fill = |text: &'static str| {
+            move |new: &Path| {
+                fs::set_permissions(new, fs::Permissions::from_mode(0o710)).unwrap();
+                fs::write(new.join("file"), text).map_err(retryable)
+            }
         };
-        let plain = {
-            fs::create_dir(at("plain")).unwrap();
-            fs::metadata(at("plain")).unwrap().mode() & 0o7777
-        };
-        assert_eq!((mode("/data"), mode("/only"), mode("/none"), mode("/link")), (0o750, 0o711, plain, plain));
-        fs::set_permissions(at("volumes/data"), fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(mode("/data"), 0o777, "one that is there stays as it is");
-        assert_eq!(fs::read_dir(at("volumes")).unwrap().count(), 4, "nothing else is left");
+        make_one(&volume, |new| {
+            assert!(!volume.exists(), "it is filled first");
+            fill("early")(new).unwrap();
+            Err(DriverError::retryable("no space left"))
+        })
+        .unwrap_err();
+        assert!(names(&volumes).is_empty(), "nothing half done");
+        make_one(&volume, |new| {
+            // Somebody else is quicker.
+            make_one(&volume, fill("first")).unwrap();
+            fill("second")(new)
+        })
+        .unwrap();
+        assert_eq!(names(&volumes), ["data"]);
+        assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "first");
+        assert_eq!(fs::metadata(&volume).unwrap().permissions().mode() & 0o7777, 0o710);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_removed_and_volumes_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        clear(&folder.path().join("none")).unwrap();
+        fs::create_dir_all(hidden(&folder.path().join("data")).join("half")).unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        clear(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), ["data"]);
     }
 }

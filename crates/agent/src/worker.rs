@@ -273,7 +273,7 @@ fn act(inner: &Inner, id: InstanceId, action: Action) -> Result<Done, DriverErro
         Action::Link(link) => Done::Linked(network.ensure_pod(&link)?),
         Action::Run(run, runtime, record) => {
             inner.ledger.write_record(id, &record).map_err(|error| DriverError::retryable(error.to_string()))?;
-            volumes::make(&run, &inner.volumes)?;
+            volumes::make(&run, &inner.volumes, inner.drivers.builder.as_ref())?;
             Done::Status(runtime.ensure(&run)?)
         }
         Action::Stop(runtime, grace) => Done::Status(runtime.stop(id, grace)?),

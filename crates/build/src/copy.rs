@@ -158,6 +158,23 @@ pub fn put(site: &Site<'_>, layers: &[PathBuf], (from, putting): (&From<'_>, &Pu
     Ok(fresh.upper())
 }
 
+/// Copies what layers have at a path into an empty directory, which becomes like that one.
+pub fn out((layers, path): (&[PathBuf], &str), into: &Path, work: &Work) -> Result<()> {
+    let (scratch, view) = (work.directory()?, work.directory()?);
+    view::apart(|| {
+        view::overlay(layers, None, (&view, &scratch))?;
+        let (origin, path) = (Root::open(&view)?, relative(path));
+        if !origin.look(&path)?.is_some_and(|stat| is_directory(&stat)) {
+            return Ok(());
+        }
+        let from = origin.directory(&path).map_err(Error::errno(about("open", &path)))?;
+        let (to, ignore) = (Root::open(into)?, Ignore::default());
+        let mut copier = Copier::new(&to, Copying { ignore: &ignore, owner: None, mode: None });
+        copier.content(from.as_fd(), Path::new(""))?;
+        copier.finish_directory(from.as_fd(), Path::new(""))
+    })
+}
+
 /// Where each file goes, and how.
 struct Placing<'a> {
     root: &'a Root,
@@ -280,3 +297,6 @@ pub fn origin<'a>(site: &'a Site<'_>, origin: &Origin, layers: &'a [PathBuf]) ->
         Origin::Scratch => From { files: Files::Layers(layers), called: "scratch, which is empty".to_owned(), owned: true },
     })
 }
+
+#[cfg(test)]
+mod tests;

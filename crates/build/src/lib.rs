@@ -41,7 +41,11 @@ use driver::{
     image::{BlobSource, Progress},
     runtime::Inspect,
 };
-use std::{io::Read, path::PathBuf, sync::Arc};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Where a builder keeps things.
 #[derive(Clone, Debug)]
@@ -98,6 +102,10 @@ impl driver::Builder for Builder {
     ) -> api::Result<LocalImage> {
         let built = executor::build(self, archive, source, (progress, given_up));
         built.map_err(api::Error::from)
+    }
+
+    fn copy_out(&self, layers: &[PathBuf], path: &str, into: &Path) -> driver::Result<()> {
+        Ok(copy::out((layers, path), into, &self.area.begin()?)?)
     }
 
     fn prune(&self) -> driver::Result<u64> {

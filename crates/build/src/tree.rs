@@ -315,7 +315,8 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn finish_directory(&self, from: BorrowedFd<'_>, to: &Path) -> Result<()> {
+    /// Makes a directory that is there like another: owner, permissions, attributes, time.
+    pub fn finish_directory(&self, from: BorrowedFd<'_>, to: &Path) -> Result<()> {
         let stat = fstat(from).map_err(Error::errno(about("look at", to)))?;
         let made = self.to.directory(to).map_err(Error::errno(about("open", to)))?;
         self.finish((from, &stat), made.as_fd(), to)

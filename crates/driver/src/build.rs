@@ -60,6 +60,10 @@ pub trait Builder: Send + Sync {
         given_up: GivenUp<'_>,
     ) -> api::Result<LocalImage>;
 
+    /// Copies the directory that these layers, lowest first, have at a path into an empty one: what is in it, and what it is like
+    /// itself (owner, permissions, attributes, time). Links on the way lead within the layers. Nothing where there is no directory.
+    fn copy_out(&self, layers: &[PathBuf], path: &str, into: &Path) -> Result<()>;
+
     /// Forgets what earlier builds left for later ones. Gives the bytes that went.
     fn prune(&self) -> Result<u64>;
 }

@@ -148,7 +148,7 @@ impl Store {
     fn up(servers: u16) -> Self {
         let lab = Lab::up(servers);
         let archive = lab.files().join("tiny.tar");
-        Root::tiny().write(&archive);
+        Root::tiny().file("data/first", "the image's\n").write(&archive);
         lab.ok(&["image", "import", &archive.display().to_string(), "--name", "test/tiny:1"]);
         Self { lab }
     }
@@ -214,6 +214,8 @@ fn an_app_comes_with_its_database_and_is_had_again_with_its_data() {
     }
     let password = store.file("notes-db.data", "passwords").trim().to_owned();
     assert_eq!(store.file("notes.data", "store").trim(), format!("redis://:{password}@notes-db.internal:6379/"));
+    assert_eq!(store.file("notes.data", "first"), "the image's\n", "a new volume begins with what the image has there");
+    lab.ok(&["exec", "notes", "--", "/bin/sh", "-c", "echo mine > /data/first"]);
     secrets_stay_secret(lab, &[&token, &password]);
     while_it_is_there(&store);
 
@@ -225,6 +227,7 @@ fn an_app_comes_with_its_database_and_is_had_again_with_its_data() {
     assert_eq!([home(lab, "notes"), home(lab, "notes-db")], homes);
     assert_eq!(page(lab, "s2", ("notes.example", "/")).must(0).text(), "back");
     assert_eq!(store.file("notes.data", "tokens"), format!("{token}\n{token}\n"));
+    assert_eq!(store.file("notes.data", "first"), "mine\n");
     assert_eq!(store.file("notes-db.data", "passwords"), format!("{password}\n{password}\n"));
 
     // Only itself was removed: its database stays as it is.
