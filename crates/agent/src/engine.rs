@@ -40,6 +40,8 @@ const PROBES: usize = 64;
 const EXECS: usize = 128;
 /// Imports, pulls and bootstraps at once.
 const IMAGE_WORKS: usize = 4;
+/// Copies of images at once: a manager asks for one at a time.
+const COPY_WORKS: usize = 1;
 
 /// Where missing content comes from, given the latest assignment.
 pub type Sources = Arc<dyn Fn(&Assignment) -> Arc<dyn BlobSource> + Send + Sync>;
@@ -94,6 +96,8 @@ pub struct Inner {
     pub execs: Arc<Semaphore>,
     /// Bounds image work that people ask for.
     pub image_works: Arc<Semaphore>,
+    /// Bounds copies that come for safety.
+    pub copy_works: Arc<Semaphore>,
     /// Held for reading while content comes, for writing while it goes.
     pub content: Arc<RwLock<()>>,
     /// Copies that come for safety only.
@@ -144,6 +148,7 @@ impl Engine {
             probes: Semaphore::new(PROBES),
             execs: Arc::new(Semaphore::new(EXECS)),
             image_works: Arc::new(Semaphore::new(IMAGE_WORKS)),
+            copy_works: Arc::new(Semaphore::new(COPY_WORKS)),
             content: Arc::default(),
             copies: Copies::default(),
             state: Mutex::new(State::default()),

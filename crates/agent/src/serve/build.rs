@@ -13,7 +13,7 @@ use wire::server::ApiError;
 pub async fn build(State(inner): Shared, body: Body) -> Result<Response, ApiError> {
     let mut archive = files::reader(&inner.scope, body);
     let (source, shared) = (source(&inner), Arc::clone(&inner));
-    images::listened(&inner, move |progress, given_up| {
+    images::listened((&inner, &inner.image_works), move |progress, given_up| {
         let image = shared.drivers.builder.build(&mut archive, source.as_ref(), progress, given_up)?;
         let record = images::arrived(&shared, "build".to_owned(), image);
         Ok(ImageProgress::Done { image: Box::new(record) })

@@ -18,7 +18,7 @@ use base::supervise::Scope;
 use driver::{Images, build::GivenUp, image::Progress};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use wire::server::{self, ApiError, ndjson, received};
 
 /// Lines of progress on their way; more are left out, never the last.
@@ -67,7 +67,9 @@ pub async fn fetch(State(inner): Shared, Path(digest): Path<String>) -> Result<R
     let told = inner.lock().told.clone();
     let told = told.ok_or_else(|| Error::conflict("this server has not been told yet which others there are"))?;
     let source = inner.copies.source((inner.sources)(&told));
-    work(inner, digest.clone(), move |images, progress| images.ensure(&digest, &source, progress))
+    let fetched = making(&inner, digest.clone(), move |images, progress| images.ensure(&digest, &source, progress));
+    // Nobody asked for it, so it takes the place of nothing that somebody asks for.
+    listened((&inner, &inner.copy_works), |progress, _| fetched(progress))
 }
 
 /// How an image leaves.
@@ -94,11 +96,18 @@ pub fn work<F>(inner: Arc<Inner>, name: String, make: F) -> Result<Response, Api
 where
     F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage> + Send + 'static,
 {
-    let shared = Arc::clone(&inner);
-    let made = move |progress: Progress<'_>| {
-        make_one(&shared, name, make, progress).map(|record| ImageProgress::Done { image: Box::new(record) })
-    };
-    follow(&inner, made)
+    follow(&inner, making(&inner, name, make))
+}
+
+fn making<F>(inner: &Arc<Inner>, name: String, make: F) -> impl FnOnce(Progress<'_>) -> Result<ImageProgress> + Send + use<F>
+where
+    F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage> + Send + 'static,
+{
+    let inner = Arc::clone(inner);
+    move |progress| {
+        let image = make(inner.drivers.images.as_ref(), progress).map_err(|error| Error::failed(error.message))?;
+        Ok(ImageProgress::Done { image: Box::new(arrived(&inner, name, image)) })
+    }
 }
 
 /// Does something with images on a thread, with progress; the last line is its end.
@@ -106,17 +115,17 @@ fn follow<F>(inner: &Arc<Inner>, work: F) -> Result<Response, ApiError>
 where
     F: FnOnce(Progress<'_>) -> Result<ImageProgress> + Send + 'static,
 {
-    listened(inner, |progress, _| work(progress))
+    listened((inner, &inner.image_works), |progress, _| work(progress))
 }
 
-/// The same, for work that may ask whether anybody still listens. Steps and what they say are not left out: who reads slowly
-/// makes the work wait.
-pub fn listened<F>(inner: &Arc<Inner>, work: F) -> Result<Response, ApiError>
+/// The same, in one of these places, for work that may ask whether anybody still listens. Steps and what they say are not left out:
+/// who reads slowly makes the work wait.
+pub fn listened<F>((inner, places): (&Arc<Inner>, &Arc<Semaphore>), work: F) -> Result<Response, ApiError>
 where
     F: FnOnce(Progress<'_>, GivenUp<'_>) -> Result<ImageProgress> + Send + 'static,
 {
     let busy = || Error::conflict("this server is busy with other images: try again when they are done");
-    let turn = Arc::clone(&inner.image_works).try_acquire_owned().map_err(|_| busy())?;
+    let turn = Arc::clone(places).try_acquire_owned().map_err(|_| busy())?;
     let content = Arc::clone(&inner.content).try_read_owned().map_err(|_| busy())?;
     let (sender, receiver) = mpsc::channel(LINES);
     let scope = inner.scope.clone();
@@ -138,14 +147,6 @@ where
 
 fn hold<T>(_held: (OwnedSemaphorePermit, OwnedRwLockReadGuard<()>), work: impl FnOnce() -> T) -> T {
     work()
-}
-
-fn make_one<F>(inner: &Arc<Inner>, name: String, make: F, progress: Progress<'_>) -> Result<ImageRecord>
-where
-    F: FnOnce(&dyn Images, Progress<'_>) -> driver::Result<LocalImage>,
-{
-    let image = make(inner.drivers.images.as_ref(), progress).map_err(|error| Error::failed(error.message))?;
-    Ok(arrived(inner, name, image))
 }
 
 /// An image is here: it is reported from now on, and whoever waits for it goes on.

@@ -51,6 +51,32 @@ async fn a_copy_comes_from_elsewhere_and_is_reported() {
     assert!(api.agent.engine.report().images.contains(&"sha256:bb".to_owned()));
 }
 
+#[tokio::test]
+async fn a_copy_takes_no_place_of_what_people_ask_for() {
+    let api = Api::new().await;
+    api.bed.images.add("sha256:bb", api::image::ImageConfig::default());
+    api.bed.images.faults.delay("pull", Duration::from_millis(500));
+    let pull = || async {
+        let request = PullRequest { image: "127.0.0.1:5000/db:1".to_owned(), server: None, insecure: false, login: None };
+        let body = serde_json::to_vec(&request).unwrap();
+        api.client.lines::<ImageProgress>(Method::POST, "/v1/images/pull", Some(body.into()), &[]).await
+    };
+    let mut pulls = Vec::new();
+    let refused = loop {
+        match pull().await {
+            Ok(lines) => pulls.push(lines),
+            Err(error) => break error,
+        }
+        assert!(pulls.len() < 10, "no bound");
+    };
+    assert_eq!(refused.kind, Kind::Conflict, "{refused}");
+    let copied = api.client.lines(Method::POST, "/v1/images/sha256:bb/fetch", None, &[]).await.unwrap();
+    assert_eq!(record(&all(copied).await).digest, "sha256:bb");
+    for lines in pulls {
+        record(&all(lines).await);
+    }
+}
+
 fn record(lines: &[ImageProgress]) -> &ImageRecord {
     match lines.last() {
         Some(ImageProgress::Done { image }) => image,
