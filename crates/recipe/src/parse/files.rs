@@ -71,7 +71,10 @@ fn files(instruction: &'static str, text: &Text<'_>, flags: &Flags) -> Result<Fi
     }
     let announces = |word: &String| !json && heredoc::announced(word).is_some();
     let named = |heredoc: &Heredoc| !heredoc.name.contains(['/', ' ', '\t']) && ![".", ".."].contains(&heredoc.name.as_str());
-    if words.iter().filter(|word| announces(word)).count() != text.heredocs.len() || !text.heredocs.iter().all(named) {
+    // A form feed, say, parts words and yet does not join `<<` with a name behind it, as a blank does: it would be a source.
+    let nameless = !text.heredocs.is_empty() && words.iter().any(|word| heredoc::lacks_name(word));
+    let announced = words.iter().filter(|word| announces(word)).count();
+    if nameless || announced != text.heredocs.len() || !text.heredocs.iter().all(named) {
         return Err(Problem::HeredocName { instruction });
     }
     words.retain(|word| !announces(word));

@@ -170,6 +170,10 @@ fn files() {
             "FROM x\nCOPY <<../a /c/\n../a",
             "Dockerfile line 2: COPY has a heredoc whose name is not one plain word: write it like <<file.txt",
         ),
+        (
+            "FROM x\nCOPY <<a <<\u{c}b /c/\na",
+            "Dockerfile line 2: COPY has a heredoc whose name is not one plain word: write it like <<file.txt",
+        ),
         ("FROM x\nCOPY [a /b", "Dockerfile line 2: [a is no pattern: a [ is not closed"),
         ("FROM x\nCOPY --exclude=[a b /b", "Dockerfile line 2: [a is no pattern: a [ is not closed"),
         (

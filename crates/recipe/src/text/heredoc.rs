@@ -38,6 +38,11 @@ pub fn announced(word: &str) -> Option<Heredoc> {
     (!name.is_empty()).then_some(Heredoc { name, chomp, expand: !quotes, content: String::new() })
 }
 
+/// Whether a whole word would announce a heredoc if a name followed it.
+pub fn lacks_name(word: &str) -> bool {
+    word.trim_start_matches(|c: char| c.is_ascii_digit()) == "<<"
+}
+
 /// The heredocs that a line announces, outside of quotes. A line with an open quote announces none, as in Docker.
 pub fn find(line: &str) -> Vec<Heredoc> {
     if !line.contains("<<") {
