@@ -58,7 +58,8 @@ fn invalid(argument: &str, error: &clap::Error) -> Option<String> {
 /// An unknown word with the nearest known ones. A flag's neighbours are its own command's.
 fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
     let known = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg].into_iter().filter_map(|kind| error.get(kind));
-    let mut near: Vec<_> = known.flat_map(strings).map(|text| flag(&text).to_owned()).rev().collect();
+    let mut near: Vec<_> = known.flat_map(strings).map(|text| name(&command(error), flag(&text))).rev().collect();
+    near.dedup();
     if what == "command" && command(error).len() <= 1 {
         let flat: Vec<_> = crate::flat::words().into_iter().filter(|known| distance(known, word) <= NEAR).collect();
         near = if flat.is_empty() { near } else { flat };
@@ -69,6 +70,14 @@ fn unknown(what: &str, word: &str, error: &clap::Error) -> Error {
     } else {
         error_of_ours.hint(format!("did you mean {}?", near.join(", ")))
     }
+}
+
+/// What a command below one is called, if the word is short for it.
+fn name(above: &[String], word: &str) -> String {
+    let all = crate::definition();
+    let above = above.iter().skip(1).try_fold(&all, |command, word| command.find_subcommand(word));
+    let command = above.and_then(|command| command.find_subcommand(word));
+    command.map_or(word, |command| command.get_name()).to_owned()
 }
 
 /// Letters that may be wrong in a flat command for it to be meant.
