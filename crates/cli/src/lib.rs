@@ -8,6 +8,7 @@ mod command;
 mod connect;
 mod conversation;
 mod flat;
+mod interrupt;
 mod output;
 mod ports;
 mod progress;

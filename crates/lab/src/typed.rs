@@ -1,5 +1,9 @@
 //! A command as somebody types it, and what came of it.
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fmt,
     io::{Read, Write},
@@ -181,6 +185,14 @@ impl Background {
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends the command a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        // Its number is its own until it is waited for.
+        let sent = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default()), signal);
+        sent.unwrap_or_else(|error| panic!("send {signal} to {}: {error}", self.typed));
     }
 
     /// Its end; panics if it does not end in time.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     command::{container, run, template::TemplateArgs},
+    interrupt::Interrupt,
     progress, say,
 };
 use api::{
@@ -45,12 +46,14 @@ pub struct Making<'a> {
     timeout: Span,
     /// What was made so far.
     made: Vec<Name>,
+    /// Whoever asks it to end finds nothing of it afterwards.
+    interrupt: Interrupt,
 }
 
 impl<'a> Making<'a> {
     /// Remembers the app, passwords included, before anything is made with them. Whoever does that second is refused.
     pub async fn begin(client: &'a Client, record: AppRecord, (first, timeout): (bool, Span)) -> Result<Self> {
-        let mut making = Self { client, record, first, timeout, made: Vec::new() };
+        let mut making = Self { client, record, first, timeout, made: Vec::new(), interrupt: Interrupt::listen()? };
         making.remember(true).await?;
         Ok(making)
     }
@@ -66,6 +69,10 @@ impl<'a> Making<'a> {
 
     /// Makes a container and waits until it is healthy.
     pub async fn part(&mut self, one: &Furnished, place: Place) -> Result<()> {
+        let interrupted = || Error::failed(format!("getting {} was interrupted", one.part.container));
+        if self.interrupt.came().await {
+            return Err(interrupted());
+        }
         let server = self.server(&one.part, place.server.as_ref())?;
         // Where its data is, it must be.
         let avoid = if server.is_some() { Vec::new() } else { place.avoid };
@@ -86,8 +93,13 @@ impl<'a> Making<'a> {
         let name = one.part.container.clone();
         self.made.push(name.clone());
         let watch = format!("{}/{name}?watch=true", path::CONTAINERS);
-        let (view, _) =
-            progress::follow(self.client, &watch, (name.as_str(), self.timeout.duration()), progress::running).await?;
+        let followed = progress::follow(self.client, &watch, (name.as_str(), self.timeout.duration()), progress::running);
+        let (view, _) = tokio::select! {
+            // It hears Ctrl-C as well, and would say that the change goes on.
+            biased;
+            () = self.interrupt.wait() => return Err(interrupted()),
+            followed = followed => followed?,
+        };
         // The next part, and whoever comes from outside, finds it by its name.
         progress::settled(self.client).await;
         if let Some(view) = view {
