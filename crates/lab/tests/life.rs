@@ -29,9 +29,12 @@ fn a_whole_life_is_led_from_any_other_server() {
         assert!(second.started > first.started && second.state == "running", "{first:?} {second:?}");
         typed(&["freeze", &target]);
         assert_eq!(state(), "frozen");
+        let refused = lab.typed_on(here, &["exec", &target, "--", "/bin/true"]).run().must(4);
+        let sentence = format!("error: container {target} is frozen\n  let it go on: roost unfreeze {target}\n");
+        assert_eq!(refused.stderr, sentence);
         typed(&["unfreeze", &target]);
         assert_eq!(state(), "running");
-        typed(&["kill", &target]);
+        typed(&["kill", "-s", "sigkill", &target]);
         eventually(SOON, "killed", || lab.container(&format!("c-{there}")).exit_code == Some(137));
         typed(&["start", &target]);
         assert_eq!(state(), "running");

@@ -88,6 +88,7 @@ fn containers() {
     assert_snapshot!(no(&lab, "run -d c1 tiny -p 80.", 2), @r#"error: --publish: "80." is not a port: leave out the full stop, as in 80"#);
     assert_snapshot!(no(&lab, "run -d c1 tiny -p 1:1 -p 1:2", 2), @"error: port 1 is published twice");
     assert_snapshot!(no(&lab, "run -d c1 tiny -v x:y", 2), @r#"error: --volume: "x:y" is not a mount: both paths begin with /"#);
+    assert_snapshot!(no(&lab, "kill -s SIGNO c1", 2), @r#"error: --signal: "SIGNO" is not a signal: use a name, as in SIGTERM, or 1 to 64"#);
     assert_snapshot!(no(&lab, "run -d c1 tiny --health-http x", 2), @r#"error: "x" is not an HTTP check: write a port and a path, as in 80/health"#);
     assert_snapshot!(no(&lab, "exec s4:web -- sh", 3), @"error: no server s4 (did you mean s1, s2?)");
     assert_snapshot!(no(&lab, "exec s2:web -- sh", 3), @"error: container web is on s1, not on s2");
@@ -106,7 +107,7 @@ fn containers() {
     error: there is a container web already
       see: roost show web
     ");
-    assert_snapshot!(no(&lab, "kill web -s 99", 2), @"error: 99 is not a signal: use 1 to 64");
+    assert_snapshot!(no(&lab, "kill web -s 99", 2), @r#"error: --signal: "99" is not a signal: use a name, as in SIGTERM, or 1 to 64"#);
     assert_snapshot!(no(&lab, "publish nobody 80", 3), @r"
     error: no container nobody
       see: roost ls

@@ -1,7 +1,7 @@
 //! Logs, signals, use, and content for other servers.
 
 use super::{Asked, Instance, Shared};
-use crate::{engine::Inner, exec, logs, signals};
+use crate::{engine::Inner, exec, logs};
 use api::{
     error::Error,
     name::InstanceId,
@@ -80,7 +80,8 @@ pub async fn signal(
     Instance(id): Instance,
     Path((_, text)): Path<(String, String)>,
 ) -> Result<Json<()>, ApiError> {
-    let number = signals::number(&text).ok_or_else(|| Error::usage(format!("{text:?} is not a signal: as in SIGTERM or 15")))?;
+    let number =
+        base::signals::number(&text).ok_or_else(|| Error::usage(format!("{text:?} is not a signal: as in SIGTERM or 15")))?;
     let runtime = inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
     let sent = Scope::blocking(move || runtime.signal(id, number)).await.map_err(Error::failed)?;
     sent.map(Json).map_err(|error| ApiError(Error::failed(error.message)))

@@ -87,17 +87,21 @@ fn waiting(word: &str) -> Standing {
 
 /// Send a signal to the main process of containers
 ///
-/// Example: roost kill -s 15 web/3
+/// Example: roost kill -s TERM web/3
 #[derive(Args)]
 pub struct KillArgs {
     /// [server:]name, or job/number
     #[arg(required = true)]
     pub targets: Vec<String>,
-    /// Signal number
-    #[arg(short, long, default_value_t = 9)]
+    /// By name or number: TERM, SIGTERM, 15; SIGKILL when absent
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = signal, hide_default_value = true)]
     pub signal: i32,
     #[command(flatten)]
     pub change: TryArgs,
+}
+
+fn signal(text: &str) -> std::result::Result<i32, String> {
+    base::signals::number(text).ok_or_else(|| format!("{text:?} is not a signal: use a name, as in SIGTERM, or 1 to 64"))
 }
 
 /// `roost kill`.

@@ -40,13 +40,16 @@ fn home(snapshot: &Snapshot, target: &str) -> api::Result<(Name, InstanceId)> {
     Ok((placement.server.clone(), placement.id))
 }
 
-/// Commands run in, and output is followed of, what is switched on.
+/// Commands run in, and output is followed of, what is switched on and goes on.
 fn is_on(snapshot: &Snapshot, target: &str) -> api::Result<()> {
     let target: Target = target.parse()?;
     let spec = snapshot.containers.get(&target.name).filter(|_| target.slot.is_none());
     match spec.map(|spec| spec.power) {
         Some(Power::Off) => {
             Err(Error::conflict(format!("container {target} is stopped")).hint(format!("start it: roost start {target}")))
+        }
+        Some(Power::Frozen) => {
+            Err(Error::conflict(format!("container {target} is frozen")).hint(format!("let it go on: roost unfreeze {target}")))
         }
         _ => Ok(()),
     }
