@@ -246,7 +246,12 @@ fn sentence(error: OciDistributionError, reference: &Reference) -> Error {
     };
     let missing = || Error::request(format!("no image {image} in registry {registry}"));
     let denied =
-        || Error::request(format!("registry {registry} does not let us read {image} (it does not exist, or needs a login)"));
+        || Error::request(format!("registry {registry} refuses us {image}: it does not exist there, or needs a login (--user)"));
+    let status = |code: u16| match code {
+        401 | 403 => denied(),
+        404 => missing(),
+        code => Error::Elsewhere(format!("registry {registry} answered with status {code}")),
+    };
     match error {
         OciDistributionError::ImageManifestNotFoundError(_) => missing(),
         OciDistributionError::RegistryError { envelope, .. } => match envelope.errors.first().map(|e| &e.code) {
@@ -258,16 +263,14 @@ fn sentence(error: OciDistributionError, reference: &Reference) -> Error {
             _ => Error::Elsewhere(format!("registry {registry} refused {image}: {envelope}")),
         },
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => denied(),
-        OciDistributionError::ServerError { code: 404, .. } => missing(),
-        OciDistributionError::ServerError { code, .. } => {
-            Error::Elsewhere(format!("registry {registry} answered with status {code}"))
-        }
+        OciDistributionError::ServerError { code, .. } => status(code),
         OciDistributionError::DigestError(e) => {
             Error::content(format!("what registry {registry} sent for {image} is damaged: {e}"))
         }
-        OciDistributionError::RequestError(e) => {
-            Error::Elsewhere(format!("registry {registry} does not answer: {}", root_cause(&e)))
-        }
+        OciDistributionError::RequestError(e) => match e.status() {
+            Some(code) => status(code.as_u16()),
+            None => Error::Elsewhere(format!("registry {registry} does not answer: {}", root_cause(&e))),
+        },
         other => Error::Elsewhere(format!("registry {registry} cannot be used for {image}: {other}")),
     }
 }

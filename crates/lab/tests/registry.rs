@@ -552,6 +552,9 @@ fn images_of_the_cluster_are_pulled_by_their_names_wherever_they_are() {
         .stdin(format!("{}\n", bed.token))
         .run()
         .must(0);
+    let out = bed.lab.refused(&["image", "push", "again", "127.0.0.1:7445/copy:2"], 1);
+    let sentence = "error: registry 127.0.0.1:7445 refuses us copy:2: it does not exist there, or needs a login (--user)\n";
+    assert!(out.stderr.ends_with(sentence), "{out}");
     for name in ["again", "127.0.0.1:7445/team/tiny:1", "copy:1"] {
         assert_eq!(bed.lab.json(&["image", "show", name])["digest"].as_str(), Some(digest.as_str()), "{name}");
     }
