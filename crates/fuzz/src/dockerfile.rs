@@ -18,7 +18,7 @@ pub fn holds(bytes: &[u8]) {
 /// What is read from what was printed is the same, but for where it stands.
 pub fn printed_is_read_again(file: &Dockerfile) {
     let printed = file.to_string();
-    if printed.lines().any(|line| continues(line, file.escape)) || ends_in_a_return(file) {
+    if printed.lines().any(|line| continues(line, file.escape)) || ends_in_a_blank(file) {
         return;
     }
     match ::recipe::parse(&printed) {
@@ -32,16 +32,16 @@ fn continues(line: &str, escape: char) -> bool {
     line.trim_end().strip_suffix(escape).is_some_and(|before| !before.ends_with(escape))
 }
 
-/// Before a lone escape character at the end of a file a value may end in a carriage return. On a line of its own that is a part of the
-/// line's end, and quotes would be a part of the value.
-fn ends_in_a_return(file: &Dockerfile) -> bool {
+/// Before a lone escape character that ends an instruction a value may end in a blank. Without it the blank is a part of the line's
+/// end, quotes would be a part of the value, and on a line of its own the escape character would continue it.
+fn ends_in_a_blank(file: &Dockerfile) -> bool {
     let instructions = file.sections.iter().flat_map(|section| &section.instructions).chain(&file.globals);
-    let last = instructions.filter_map(|one| match &one.verb {
+    let mut last = instructions.filter_map(|one| match &one.verb {
         Verb::Env(pairs) | Verb::Label(pairs) => pairs.last().map(|pair| pair.value.as_str()),
         Verb::Arg(arguments) => arguments.last().and_then(|argument| argument.default.as_deref()),
         _ => None,
     });
-    last.into_iter().any(|value| value.ends_with('\r'))
+    last.any(|value| value.ends_with(char::is_whitespace))
 }
 
 /// Without where everything stands, and in which of the two languages.
