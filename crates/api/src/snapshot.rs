@@ -12,6 +12,9 @@ use crate::{
 use imbl::{OrdMap, OrdSet};
 use std::{collections::BTreeSet, sync::Arc};
 
+/// So many departed instances are remembered: more than are made before the oldest of them are not asked about any more.
+pub const DEPARTED_MAX: usize = 4_096;
+
 /// The cluster as the control plane knows it, at one revision of the store, with the latest reports beside it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -41,6 +44,8 @@ pub struct Snapshot {
     pub liveness: OrdMap<Name, Liveness>,
     /// Soft state: servers that were lost and have not reported since that they run nothing but what is planned for them.
     pub strays: OrdSet<Name>,
+    /// Soft state: instances that their server has named and names no longer; the youngest [`DEPARTED_MAX`].
+    pub departed: OrdSet<InstanceId>,
 }
 
 impl Snapshot {
@@ -69,6 +74,22 @@ impl Snapshot {
         let Some(report) = self.reports.get(server) else { return true };
         let planned: BTreeSet<_> = self.placements().filter(|(_, p)| p.server == *server).map(|(_, p)| p.id).collect();
         report.instances.keys().any(|id| !planned.contains(id))
+    }
+
+    /// Takes in what a server says. Gives back what it said before.
+    pub fn take_report(&mut self, report: Arc<Report>) -> Option<Arc<Report>> {
+        let server = report.server.clone();
+        let former = self.reports.insert(server.clone(), Arc::clone(&report));
+        if let Some(former) = &former {
+            self.departed.extend(former.instances.keys().filter(|id| !report.instances.contains_key(id)).copied());
+        }
+        while self.departed.len() > DEPARTED_MAX {
+            self.departed.remove_min();
+        }
+        if self.strays.contains(&server) && !self.runs_strays(&server) {
+            self.strays.remove(&server);
+        }
+        former
     }
 
     /// Every placement of the plan, jobs first.

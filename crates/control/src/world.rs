@@ -163,17 +163,11 @@ impl Shared {
     pub fn report(&self, report: Report) -> Option<Option<Arc<Report>>> {
         let mut former = None;
         self.0.send_if_modified(|world| {
-            let old = world.snapshot.reports.get(&report.server).cloned();
-            if old.as_deref() == Some(&report) {
+            if world.snapshot.reports.get(&report.server).map(AsRef::as_ref) == Some(&report) {
                 return false;
             }
-            let server = report.server.clone();
-            world.snapshot.reports.insert(server.clone(), Arc::new(report));
-            if world.snapshot.strays.contains(&server) && !world.snapshot.runs_strays(&server) {
-                world.snapshot.strays.remove(&server);
-            }
+            former = Some(world.snapshot.take_report(Arc::new(report)));
             world.changed();
-            former = Some(old);
             true
         });
         former

@@ -119,12 +119,17 @@ impl<'a> Look<'a> {
         Some(next.max(placement.wanted))
     }
 
+    /// Whether its server may not have been told of it yet. It was, if it has named it.
+    pub fn may_be_coming(&self, placement: &Placement) -> bool {
+        self.now.since(placement.placed) < UNHEARD && !self.snapshot.departed.contains(&placement.id)
+    }
+
     /// Would an instance with this order be gone? Then its placement is dropped.
     pub fn is_gone(&self, placement: &Placement, wanted: Wanted) -> bool {
         match self.sight(placement) {
             Sight::NoServer => true,
             Sight::Lost => wanted != Wanted::Run,
-            Sight::Absent => wanted != Wanted::Run && self.now.since(placement.placed) >= UNHEARD,
+            Sight::Absent => wanted != Wanted::Run && !self.may_be_coming(placement),
             _ => false,
         }
     }

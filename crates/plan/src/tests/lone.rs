@@ -84,6 +84,20 @@ fn a_removed_one_is_stopped_and_then_forgotten() {
 }
 
 #[test]
+fn what_its_server_has_named_and_names_no_longer_is_gone_at_once() {
+    let placed = |world: &World| world.snapshot.container_plans["a"].placement.clone().unwrap();
+    let mut world = three("container a server=s2\nlook\nrm a\nlook");
+    let (begun, told) = (placed(&world).placed, world.snapshot.clone());
+    world.run("look");
+    assert!(world.snapshot.container_plans.is_empty() && world.now.since(begun) < api::Span::seconds(1));
+    // Of one it never named it may just not know yet.
+    let unnamed = api::Snapshot { departed: Default::default(), ..told };
+    let proposal = crate::propose(&unnamed, world.now, 0);
+    assert!(proposal.containers.is_empty() && proposal.look_again.is_some(), "{proposal:?}");
+    assert_eq!(crate::propose(&unnamed, begun.after(api::Span::seconds(1)), 0).containers, [(name("a"), None)]);
+}
+
+#[test]
 fn one_made_anew_waits_for_its_predecessor() {
     let mut world = three("container a server=s2\nsettle\naway s2\nrm a\nlook\ncontainer a server=s1\nlook");
     insta::assert_snapshot!(world.show(), @"a s2 10.0.2.2 Stop its predecessor of the same name is still being removed on s2");

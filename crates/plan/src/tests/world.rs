@@ -376,7 +376,7 @@ impl World {
                 usage: ServerUsage::default(),
                 problems: Vec::new(),
             };
-            self.snapshot.reports.insert(server, Arc::new(report));
+            self.snapshot.take_report(Arc::new(report));
         }
     }
 
