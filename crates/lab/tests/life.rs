@@ -50,6 +50,16 @@ fn a_whole_life_is_led_from_any_other_server() {
 }
 
 #[test]
+fn what_has_ended_is_known_to_have_ended() {
+    let lab = Lab::with_tiny(2);
+    for server in ["s1", "s2", "s1", "s2"] {
+        lab.ok(&["run", "--server", server, "once", "tiny", "--", "/bin/true"]);
+        assert_eq!(lab.container("once").exit_code, Some(0));
+        lab.ok(&["rm", "once"]);
+    }
+}
+
+#[test]
 fn exec_passes_everything_through() {
     let lab = Lab::with_tiny(3);
     for (here, there) in PAIRS {
@@ -138,6 +148,11 @@ fn files_go_both_ways() {
     cp("box:/srv/tree", &path("came")).must(0);
     assert!(std::fs::read(dir.join("came/deep/big")).unwrap() == big);
     assert_eq!(std::fs::read_link(dir.join("came/link")).unwrap().to_str(), Some("run.sh"));
+    // An archive out of a container, and into one.
+    let tar = cp("box:/etc/passwd", "-").must(0).stdout;
+    lab.typed_on("s2", &["cp", "-", "box:/srv/tree"]).stdin(tar.clone()).run().must(0);
+    assert_eq!(lab.ok(&["exec", "box", "--", "/bin/busybox", "cmp", "/etc/passwd", "/srv/tree/passwd"]).stdout, "");
+    lab.typed_on("s1", &["cp", "-", "box:/srv/none"]).stdin(tar).run().must(3);
     cp("box:/etc/hostname-that-is-not", &path("none")).must(3);
     cp(&path("not-here"), "box:/srv").must(3);
     // A stopped container's files are there as well.

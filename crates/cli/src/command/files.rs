@@ -5,16 +5,21 @@ use base::supervise::Scope;
 use clap::Args;
 use std::{
     fs::File,
-    io::Read,
+    io::{IsTerminal as _, Read},
     os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::SyncIoBridge;
 use wire::client::Client;
 
 /// Copy files into a container, or out of it
 ///
+/// In place of a path here, - is a tar archive: on standard output, or on standard input, to be unpacked in a folder of the container.
+///
 /// Example: roost cp ./site s2:c1:/srv, roost cp web/1:/etc/hostname .
+///
+/// Example: roost cp c1:/etc - | roost cp - c2:/srv
 #[derive(Args)]
 pub struct CpArgs {
     /// A path here, or [server:]container:/path
@@ -24,6 +29,9 @@ pub struct CpArgs {
     #[command(flatten)]
     pub change: crate::args::TryArgs,
 }
+
+/// What stands for standard input or output, as in tar(1).
+const STREAM: &str = "-";
 
 /// One end of a copy.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +61,12 @@ pub async fn cp(client: &Client, args: CpArgs) -> Result<u8> {
             client.get::<api::view::ContainerView>(&format!("{}/{}", path::CONTAINERS, path::segment(&target))).await?;
             super::would(&format!("copy {} to {}", args.from, args.to))
         }
+        (End::Here(from), End::There { target, path }) if from.as_os_str() == STREAM => {
+            client.put_stream(&archive(&target, &path), tokio::io::stdin()).await.map(|()| 0)
+        }
+        (End::There { target, path }, End::Here(to)) if to.as_os_str() == STREAM => {
+            stream(client, (&target, &path)).await.map(|()| 0)
+        }
         (End::Here(from), End::There { target, path }) => put(client, from, (&target, &path)).await.map(|()| 0),
         (End::There { target, path }, End::Here(to)) => get(client, (&target, &path), to).await.map(|()| 0),
         (End::Here(_), End::Here(_)) => {
@@ -60,6 +74,17 @@ pub async fn cp(client: &Client, args: CpArgs) -> Result<u8> {
         }
         (End::There { .. }, End::There { .. }) => Err(Error::usage("both sides are in containers: copy out first, then in")),
     }
+}
+
+/// The archive as it comes.
+async fn stream(client: &Client, (target, inside): (&str, &str)) -> Result<()> {
+    if std::io::stdout().is_terminal() {
+        return Err(Error::usage("a tar archive is nothing for a terminal: lead standard output into a file or a program"));
+    }
+    let broken = |error: std::io::Error| Error::failed(format!("{inside} of {target} cannot be written out: {error}"));
+    let (mut body, mut out) = (Box::pin(client.download(&archive(target, inside)).await?), tokio::io::stdout());
+    tokio::io::copy(&mut body, &mut out).await.map_err(broken)?;
+    out.flush().await.map_err(broken)
 }
 
 fn name_of(path: &Path, whole: &str) -> Result<PathBuf> {

@@ -14,12 +14,13 @@ use api::{
     Error, Kind, Name, Result, Span, Timestamp,
     image::{ImageRecord, normalise},
     path,
+    report::Phase,
     spec::{ContainerSpec, PodTemplate, Power},
     view::{Changed, ContainerRequest, ContainerView},
 };
 use clap::Args;
 use http::Method;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use wire::client::Client;
 
 /// Run a container: make it, start it, and show its output until it ends
@@ -218,15 +219,28 @@ pub async fn run(client: &Client, args: RunArgs) -> Result<u8> {
     }
     let came = foreground::join(client, &name, args.console).await?;
     // One that was left runs on, and goes when it has ended.
-    if let (Some(view), true, true) = (view, args.rm, came.ended) {
-        gone(client, &view, args.timeout.duration()).await?;
+    if let Some(view) = view.filter(|_| came.ended) {
+        if args.rm {
+            gone(client, &view, args.timeout.duration()).await?;
+        } else {
+            // The next command finds it ended. How it ended is known already, so that nothing fails by this.
+            let _ = progress::follow(client, &watch, (name.as_str(), KNOWN), |now| over(&view, now)).await;
+        }
     }
     Ok(came.code)
 }
 
+/// Longest wait for the cluster to know that a program has ended.
+const KNOWN: Duration = Duration::from_secs(2);
+
+/// Ended, and perhaps started again.
+fn over(then: &ContainerView, now: &ContainerView) -> Standing {
+    let same = now.phase == Some(Phase::Running) && now.started == then.started;
+    if same { Standing::Under { done: 0, of: 1, word: "ended".to_owned() } } else { Standing::True }
+}
+
 /// Begun, whatever became of it since: its output is to be shown.
 fn started(view: &ContainerView) -> Standing {
-    use api::report::Phase;
     match view.phase {
         Some(Phase::Running | Phase::Exited | Phase::BackOff) => Standing::True,
         _ => progress::running(view),
