@@ -83,6 +83,14 @@ fn file() -> impl Strategy<Value = String> {
         .prop_map(|(directive, lines)| format!("{directive}FROM x\n{}\n", lines.join("\n")))
 }
 
+#[test]
+fn a_flag_swallows_no_heredoc_when_it_is_printed() {
+    for escape in ["", "# escape=`\n"] {
+        let file = parse(&format!("{escape}FROM a\nCOPY --from=b<<  <-\"c\" <<two /etc/\nhi\ntwo\n")).unwrap();
+        same_again(file).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::default())]
 
