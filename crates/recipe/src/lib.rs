@@ -56,6 +56,7 @@
 //! * names of stages are the same in capital and small letters in `FROM` too
 //! * a heredoc that begins with `#!` is run as it is, not by the shell
 //! * heredocs are found in lines whose `${…}` only the shell understands; BuildKit overlooks them
+//! * heredocs are looked for behind the flags; in BuildKit an odd quote in a flag hides them
 //! * image names are Roost's: nothing is put before them
 //!
 //! Limits Docker does not have: bytes of a file, stages, instructions, variables, and what texts may expand to.

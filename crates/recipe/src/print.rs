@@ -95,10 +95,10 @@ impl Line {
         self.word(text);
     }
 
-    /// `--name=value`, quoted if it must be. A `<<` at its end would swallow a heredoc behind it.
+    /// `--name=value`, quoted if it must be.
     fn flag(&mut self, name: &str, value: &str) {
         let mut quoted = String::new();
-        let special = |c: char| matches!(c, '"' | '\'' | '<') || c.is_whitespace() || c == self.escape;
+        let special = |c: char| matches!(c, '"' | '\'') || c.is_whitespace() || c == self.escape;
         for c in value.chars() {
             if special(c) {
                 quoted.push(self.escape);

@@ -84,11 +84,18 @@ fn file() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn a_flag_swallows_no_heredoc_when_it_is_printed() {
-    for escape in ["", "# escape=`\n"] {
-        let file = parse(&format!("{escape}FROM a\nCOPY --from=b<<  <-\"c\" <<two /etc/\nhi\ntwo\n")).unwrap();
-        same_again(file).unwrap();
+fn flags_neither_hide_heredocs_nor_are_any() {
+    let copy = ["b<<", "'b\"'", "\"it's\"", "b' <<two'"].map(|from| format!("COPY --from={from}  <-\"c\""));
+    let run = ["/b<<", "'/b <<two'", "\"/it's\""].map(|target| format!("RUN --mount=target={target} cat"));
+    let read = |begun: &str| parse(&format!("{begun} <<two /etc/\nhi\ntwo\n")).unwrap();
+    for begun in copy.iter().chain(&run) {
+        for escape in ['\\', '`'] {
+            same_again(read(&format!("# escape={escape}\nFROM a\n{begun}"))).unwrap();
+        }
     }
+    // What escapes is no quote.
+    same_again(read("FROM a\nCOPY --from=b\\\" c")).unwrap();
+    same_again(read("# escape=`\nFROM a\nCOPY --from=b`\" c")).unwrap();
 }
 
 proptest! {

@@ -38,9 +38,9 @@ pub fn announced(word: &str) -> Option<Heredoc> {
     (!name.is_empty()).then_some(Heredoc { name, chomp, expand: !quotes, content: String::new() })
 }
 
-/// Whether a whole word would announce a heredoc if a name followed it.
+/// Whether a word between blanks would announce a heredoc if a name followed it. It may have spaces in it that are no blanks.
 pub fn lacks_name(word: &str) -> bool {
-    word.trim_start_matches(|c: char| c.is_ascii_digit()) == "<<"
+    word.rsplit(char::is_whitespace).next().is_some_and(|last| last.trim_start_matches(|c: char| c.is_ascii_digit()) == "<<")
 }
 
 /// The heredocs that a line announces, outside of quotes. A line with an open quote announces none, as in Docker.

@@ -133,12 +133,10 @@ impl<'a, I: Iterator<Item = (&'a str, u32)>> Reader<'a, I> {
                 continue;
             }
             let mut heredocs = Vec::new();
-            if may_have_heredocs(&text, self.escape) {
-                for begun in heredoc::find(&text) {
-                    let (heredoc, end) = self.heredoc(begun, first)?;
-                    last = end;
-                    heredocs.push(heredoc);
-                }
+            for begun in heredoc::find(&announcing(&text, self.escape)) {
+                let (heredoc, end) = self.heredoc(begun, first)?;
+                last = end;
+                heredocs.push(heredoc);
             }
             let source = self.source.trim_end_matches(['\r', '\n']).trim_start().to_owned();
             return Ok(Some(Line { first, last, text, source, heredocs }));
@@ -196,15 +194,16 @@ fn continued(line: &str, escape: char) -> (&str, bool) {
     }
 }
 
-/// Only RUN, COPY and ADD have heredocs, also behind ONBUILD, and not when their words are a JSON list.
-fn may_have_heredocs(text: &str, escape: char) -> bool {
+/// What may announce heredocs: the words of RUN, COPY and ADD, also behind ONBUILD, unless they are a JSON list. Flags may not, and how
+/// quotes and `<<` in them would be read by a shell is of no account.
+fn announcing(text: &str, escape: char) -> String {
     if !text.contains("<<") {
-        return false;
+        return String::new();
     }
     let split = words::split(text, escape);
     let split = if split.name.eq_ignore_ascii_case("ONBUILD") { words::split(&split.rest, escape) } else { split };
     let has = ["RUN", "COPY", "ADD"].iter().any(|name| split.name.eq_ignore_ascii_case(name));
-    has && !matches!(words::exec_form(&split.rest), Ok(Some(_)))
+    if has && !matches!(words::exec_form(&split.rest), Ok(Some(_))) { split.rest } else { String::new() }
 }
 
 #[cfg(test)]
