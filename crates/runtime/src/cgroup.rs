@@ -117,6 +117,14 @@ impl Shape {
         self.roots().into_iter().map(|root| root.join(path)).collect()
     }
 
+    /// Makes the cgroup that pods have in common, where it is missing. The library makes it as well, but refuses when another pod that
+    /// begins at the same time makes it first (v2).
+    pub fn share(&self, path: &str) -> Result<()> {
+        let Self::V2 { mount } = self else { return Ok(()) };
+        let shared = mount.join(path);
+        fs::create_dir_all(&shared).map_err(|e| Error::io("create", &shared, e))
+    }
+
     /// What of its cgroup a container sees: directory here and mount point inside.
     pub fn shown(&self, path: &str) -> Vec<(PathBuf, String)> {
         match self {
@@ -331,6 +339,17 @@ mod tests {
     fn a_hierarchy_in_two_places_counts_once() {
         let twice = "31 30 0:27 / /a/pids rw - cgroup cgroup rw,pids\n32 30 0:27 / /b/pids rw - cgroup cgroup rw,pids\n";
         assert_eq!(Shape::parse(twice).unwrap().directories("x"), [PathBuf::from("/a/pids/x")]);
+    }
+
+    #[test]
+    fn what_pods_share_is_made_by_several_at_once() {
+        let top = tempfile::tempdir().unwrap();
+        let shape = Shape::V2 { mount: top.path().to_owned() };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| shape.share("roost/builds"))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
+        assert!(top.path().join("roost/builds").is_dir());
     }
 
     #[test]

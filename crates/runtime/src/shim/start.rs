@@ -101,6 +101,7 @@ enum Made {
 pub fn all(order: &Order) -> Result<Pod, Refusal> {
     let mut pod = Pod { started: now(), containers: Vec::new() };
     std::fs::create_dir_all(&order.paths.log).map_err(|e| Error::io("create", &order.paths.log, e))?;
+    Shape::detect()?.share(&order.cgroup_parent)?;
     for index in 0..order.pod.containers.len() {
         let leader = pod.containers.first().map(|c| c.main);
         match one(&Making { order, index, leader }) {
