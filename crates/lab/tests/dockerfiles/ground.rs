@@ -10,6 +10,11 @@ use std::{
     time::Duration,
 };
 
+/// What buildah says when its copy of itself in memory could not be sealed, which happens to it now and then and has nothing to do
+/// with what it builds.
+const BUSY: &str = "sealing memfd copy: Device or resource busy";
+/// Builds that may end so before it is no chance any more.
+const BUSY_TRIES: u32 = 4;
 /// Longer than any build takes on a loaded machine.
 const LONG: Duration = Duration::from_secs(60);
 /// Longer than a web server takes to start.
@@ -139,7 +144,9 @@ impl Ground {
             "docker",
             "--identity-label=false",
         ];
-        self.buildah(&fixed.into_iter().chain(words.iter().map(String::as_str)).collect::<Vec<_>>())
+        let words: Vec<&str> = fixed.into_iter().chain(words.iter().map(String::as_str)).collect();
+        let mut tries = (0..BUSY_TRIES).map(|_| self.buildah(&words)).skip_while(|out| out.stderr.contains(BUSY));
+        tries.next().unwrap_or_else(|| self.buildah(&words))
     }
 
     /// `roost build`.
