@@ -128,7 +128,9 @@ impl Engine {
         let volumes = setup.state_dir.join("volumes");
         let folder = volumes.clone();
         let cleared = Scope::blocking(move || volumes::clear(&folder)).await.map_err(StartError::Other)?;
-        cleared.map_err(|error| StartError::Other(format!("{}: {error}", volumes.display())))?;
+        if let Err(error) = cleared {
+            tracing::warn!(%error, "what was left of unfinished volumes stays");
+        }
         let runtimes = setup.drivers.runtimes.iter().map(|runtime| (runtime.info(), runtime));
         let usable = runtimes.filter(|(info, _)| info.unavailable.is_none());
         let inner = Arc::new(Inner {

@@ -52,9 +52,8 @@ impl<'a> Draft<'a> {
         if sight == Sight::NoServer {
             self.notes.push(format!("its server {} was removed from the cluster, and its files with it", placement.server));
         }
-        let until = placement.placed.after(crate::look::UNHEARD);
-        if placement.wanted == Wanted::Stop && sight == Sight::Absent && look.now < until {
-            self.wake = Some(until);
+        if placement.wanted == Wanted::Stop && sight == Sight::Absent && look.may_be_coming(&placement) {
+            self.wake = Some(placement.placed.after(crate::look::UNHEARD));
         }
         (!look.is_gone(&placement, placement.wanted)).then_some(placement)
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 use api::{
     Name, Span, Timestamp,
-    plan::{JobPlan, Placement, SlotFailures, Waiting, Wanted, retry_pause},
+    plan::{JobPlan, SlotFailures, Waiting, Wanted, retry_pause},
     spec::JobSpec,
 };
 use std::collections::{HashMap, HashSet};
@@ -155,8 +155,8 @@ impl<'a> Draft<'a> {
                 former.entry(placement.slot).or_default().push(server);
             }
             let absent = look.sight(placement) == Sight::Absent;
-            if absent && placement.wanted != Wanted::Run && look.now < unheard_until(placement) {
-                wake = Some(unheard_until(placement));
+            if absent && placement.wanted != Wanted::Run && look.may_be_coming(placement) {
+                wake = Some(placement.placed.after(crate::look::UNHEARD));
             }
             // A failed one keeps its room until its slot is tried again, and reminds us where it failed.
             let held = absent && placement.wanted == Wanted::Stop && retry.is_some_and(|at| look.now < *at);
@@ -260,10 +260,6 @@ pub(super) fn paused(failures: &SlotFailures) -> Waiting {
     let times = if failures.count == 1 { "once".to_owned() } else { format!("{} times in a row", failures.count) };
     let pause = retry_pause(failures.count);
     Waiting { slot: failures.slot, reasons: vec![format!("failed {times}: tried again after a pause of {pause}")] }
-}
-
-fn unheard_until(placement: &Placement) -> Timestamp {
-    placement.placed.after(crate::look::UNHEARD)
 }
 
 /// Is everything as it should be? Says no in doubt; then the whole of [`Draft::settle`] finds that nothing changes.
