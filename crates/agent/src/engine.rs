@@ -27,6 +27,7 @@ use driver::{
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{RwLock, Semaphore, watch};
 
@@ -217,6 +218,20 @@ impl Inner {
     /// The state. Held for moments only.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this server has the instance, or is told of it within so long.
+    pub async fn knows(&self, id: InstanceId, patience: Duration) -> bool {
+        let mut changes = self.dirty.listen();
+        let told = async {
+            while !self.lock().pods.contains_key(&id) {
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(patience, told).await.unwrap_or(false)
     }
 
     /// The runtime for containers of this kind.

@@ -30,8 +30,11 @@ use axum::{
 };
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use wire::{identity::Who, server::ApiError};
+
+/// How long an instance that nobody told us of is waited for: who saw its placement may be here before the assignment is.
+const TOLD: Duration = Duration::from_secs(2);
 
 /// Pieces of a streamed body on their way between a thread and the connection.
 const PIECES: usize = 8;
@@ -93,7 +96,7 @@ impl FromRequestParts<Arc<Inner>> for Instance {
         let path = Path::<std::collections::BTreeMap<String, String>>::from_request_parts(parts, inner).await;
         let text = path.ok().and_then(|Path(mut path)| path.remove("id")).unwrap_or_default();
         let id = text.parse().map_err(ApiError)?;
-        if inner.lock().pods.contains_key(&id) { Ok(Self(id)) } else { Err(ApiError(exec::absent(id))) }
+        if inner.knows(id, TOLD).await { Ok(Self(id)) } else { Err(ApiError(exec::absent(id))) }
     }
 }
 

@@ -347,6 +347,20 @@ async fn the_next_agent_adopts_what_runs_keeps_its_health_and_restarts_nothing()
     assert!(next.engine.report().problems.is_empty());
 }
 
+#[tokio::test]
+async fn who_saw_a_placement_before_the_agent_did_is_not_told_that_it_is_not_here() {
+    let bed = Bed::new();
+    let agent = bed.agent().await;
+    agent.tell(1, |_| ()).await;
+    let two = InstanceId(2);
+    let tell = agent.tell(2, |told| {
+        told.pods.insert(two, testing::pod("c2", 6));
+    });
+    let (known, ()) = tokio::join!(agent.engine.0.knows(two, Duration::from_secs(60)), tell);
+    assert!(known);
+    assert!(!agent.engine.0.knows(InstanceId(77), Duration::from_millis(10)).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_happened_while_no_agent_was_there_is_found() {
     let bed = Bed::new();
