@@ -43,7 +43,7 @@
 //! | `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
 //! | `GET /v1/images/{digest}/export?name=&format=` | tar |
 //! | `POST /v1/images/{digest}/fetch` | from another server; NDJSON of `image::ImageProgress` |
-//! | `DELETE /v1/images/{digest}`, `POST /v1/images/prune` | |
+//! | `DELETE /v1/images/{digest}`, `POST /v1/images/prune` | a line when what goes is off the disk |
 //! | `POST /v1/uploads`, `GET/PATCH/PUT/DELETE /v1/uploads/{upload}` | as in the OCI distribution specification |
 //! | `POST /v1/manifests` | bytes → `registry::HeldManifest` |
 //!

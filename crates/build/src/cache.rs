@@ -100,7 +100,11 @@ impl Cache {
         let mut freed = 0;
         let listed = |directory: &Path| fs::read_dir(directory).map_err(Error::io(about("list", directory)));
         for entry in listed(&self.steps)?.chain(listed(&self.reads)?).flatten() {
-            fs::remove_file(entry.path()).map_err(Error::io(about("remove", &entry.path())))?;
+            match fs::remove_file(entry.path()) {
+                // Half made a moment ago and whole now, or another was quicker.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other.map_err(Error::io(about("remove", &entry.path())))?,
+            }
         }
         for cache in listed(&self.mounts)?.flatten() {
             for entry in listed(&cache.path())?.flatten().filter(|entry| entry.path().is_dir()) {

@@ -32,6 +32,21 @@ pub struct IdRange {
     pub count: u32,
 }
 
+/// Content that is out of sight and still on the disk. What is dropped is removed as well.
+pub struct Swept(Box<dyn FnOnce() -> Result<u64> + Send>);
+
+impl Swept {
+    /// `remove` says how many bytes went.
+    pub fn new(remove: impl FnOnce() -> Result<u64> + Send + 'static) -> Self {
+        Self(Box::new(remove))
+    }
+
+    /// Takes it off the disk, for as long as the disk needs; others may bring images meanwhile. Says how many bytes went.
+    pub fn discard(self) -> Result<u64> {
+        (self.0)()
+    }
+}
+
 /// Makes images of what is here. Apart from [`Images`] by who calls it: commits and builds.
 pub trait Commit: Send + Sync {
     /// Makes a new image of the image `base` (a manifest's digest), which is here, and what a container on it changed, as
@@ -63,8 +78,8 @@ pub trait Images: Commit {
     /// Makes a base system from the distribution's packages, with this machine's own package sources.
     fn bootstrap(&self, request: &BootstrapRequest, progress: Progress<'_>) -> Result<LocalImage>;
 
-    /// Removes manifests that are not in `keep`, and content that no manifest left needs. Says how many bytes went.
-    fn prune(&self, keep: &[String]) -> Result<u64>;
+    /// Takes manifests that are not in `keep`, and content that no manifest left needs, out of sight.
+    fn prune(&self, keep: &[String]) -> Result<Swept>;
 
     /// Opens a blob for another server: manifest, configuration or compressed layer.
     fn blob(&self, digest: &str) -> Result<std::fs::File>;

@@ -1,8 +1,8 @@
 //! Where things are in the store's directory, and how they get there: from a staging directory, by rename.
 //!
 //! `blobs/sha256/<hex>`: manifests, configurations and compressed layers, as they came. `layers/<hex of the diff id>/fs`:
-//! unpacked layers. `images/<hex of the manifest>.json`: markers, written last. `staging/`: what is being made; emptied
-//! when the store is opened. `held/<hex>.json`: manifests kept as they came. `uploads/<name>`: blobs on their way in.
+//! unpacked layers. `images/<hex of the manifest>.json`: markers, written last. `staging/`: what is being made.
+//! `old/`: staging directories of earlier processes, on their way off the disk. `held/<hex>.json`: manifests kept as they came. `uploads/<name>`: blobs on their way in.
 //! `arrived/<hex>`: empty, as old as the last time somebody counted on a blob that no manifest needs yet. `lock`: held by the
 //! process that has the store open.
 
@@ -89,11 +89,28 @@ impl Layout {
             OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path).map_err(on("open", &path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| Error::request(format!("the image store {} is in use by another process", layout.dir.display())))?;
-        empty(&layout.dir.join("staging"))?;
-        for part in ["blobs/sha256", "layers", "images", "staging", "held", "uploads", "arrived"] {
+        for part in ["blobs/sha256", "layers", "images", "staging", "held", "uploads", "arrived", "old"] {
             make_dir(&layout.dir.join(part))?;
         }
+        layout.put_aside()?;
         Ok((layout, lock))
+    }
+
+    /// What an earlier process left half made is out of the way at once: who opens a store does not wait for the disk.
+    fn put_aside(&self) -> Result<()> {
+        let staging = self.dir.join("staging");
+        let name = format!("{}-{}", std::process::id(), base::env::now_millis());
+        fs::rename(&staging, self.dir.join("old").join(name)).map_err(on("put aside", &staging))?;
+        make_dir(&staging)
+    }
+
+    /// Removes what was put aside.
+    pub fn empty_old(&self) -> Result<()> {
+        let old = self.dir.join("old");
+        for entry in fs::read_dir(&old).map_err(on("list", &old))?.flatten() {
+            empty(&entry.path())?;
+        }
+        Ok(())
     }
 
     /// A blob's file.

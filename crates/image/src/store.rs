@@ -11,7 +11,7 @@ use crate::{
     fetch,
     held::Held,
     import,
-    layout::{Layout, Marker},
+    layout::{Layout, Marker, Staging},
     prune, pull, uploads,
 };
 use api::{
@@ -21,7 +21,7 @@ use api::{
 };
 use driver::{
     Commit, Images,
-    image::{BlobSource, Progress, Upper},
+    image::{BlobSource, Progress, Swept, Upper},
 };
 use nix::fcntl::Flock;
 use std::{
@@ -111,15 +111,28 @@ impl State {
     }
 }
 
+/// Takes off the disk what nobody sees any more, on a thread: whoever opens a store has more urgent things to do.
+fn discard_later(layout: Layout, swept: Staging) {
+    let work = move || {
+        drop(swept);
+        if let Err(error) = layout.empty_old() {
+            tracing::warn!(%error, "what an earlier process left half made stays until the store is opened again");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("discard".to_owned()).spawn(work) {
+        tracing::warn!(%error, "what nobody needs stays on the disk until the store is opened again");
+    }
+}
+
 impl ContentStore {
-    /// Opens the store, or makes an empty one. Removes what an earlier process left half made.
+    /// Opens the store, or makes an empty one. What an earlier process left half made is removed meanwhile.
     pub fn open(options: Options) -> driver::Result<Self> {
         let (layout, lock) = Layout::open(&options.dir)?;
         let images = layout.markers()?.into_iter().map(|m| (m.manifest.clone(), m)).collect();
         let held = Held::all(&layout)?.into_iter().map(|held| (held.digest.clone(), held)).collect();
         let state = State { images, held, swept: base::env::now_millis(), ..State::default() };
         let swept = prune::sweep(&layout, &state.needed())?;
-        prune::discard(&layout, swept)?;
+        discard_later(layout.clone(), swept);
         let store = Self {
             layout,
             options,
@@ -370,7 +383,7 @@ impl Images for ContentStore {
         bootstrap::bootstrap(self, request, progress).map_err(|e| self.told(e))
     }
 
-    fn prune(&self, keep: &[String]) -> driver::Result<u64> {
+    fn prune(&self, keep: &[String]) -> driver::Result<Swept> {
         let keep: BTreeSet<Digest> = keep.iter().map(|d| d.parse()).collect::<Result<_>>()?;
         let swept = {
             let mut state = self.state();
@@ -389,7 +402,8 @@ impl Images for ContentStore {
             }
             prune::sweep(&self.layout, &state.needed())?
         };
-        Ok(prune::discard(&self.layout, swept)?)
+        let layout = self.layout.clone();
+        Ok(Swept::new(move || Ok(prune::discard(&layout, swept)?)))
     }
 
     fn blob(&self, digest: &str) -> driver::Result<File> {

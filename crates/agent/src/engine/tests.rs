@@ -68,7 +68,7 @@ async fn the_dataplane_and_the_names_follow_and_unchanged_ones_are_left_alone() 
 #[tokio::test(start_paused = true)]
 async fn a_missing_image_comes_from_elsewhere_as_soon_as_it_is_there() {
     let bed = Bed::new();
-    bed.images.prune(&[]).unwrap();
+    bed.images.prune(&[]).unwrap().discard().unwrap();
     let agent = bed.agent().await;
     agent.tell(1, |_| ()).await;
     let report = agent.until(ONE, "a message", |report| report.message.is_some()).await;

@@ -15,11 +15,15 @@ use axum::{
     response::Response,
 };
 use base::supervise::Scope;
-use driver::{Images, build::GivenUp, image::Progress};
+use driver::{
+    Images,
+    build::GivenUp,
+    image::{Progress, Swept},
+};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, Semaphore, mpsc};
-use wire::server::{self, ApiError, ndjson, received};
+use wire::server::{self, ApiError, ndjson, ndjson_results, received};
 
 /// Lines of progress on their way; more are left out, never the last.
 const LINES: usize = 64;
@@ -177,22 +181,31 @@ pub async fn delete(State(inner): Shared, Path(digest): Path<String>) -> Result<
         Ok::<_, driver::DriverError>(here.chain(drivers.content.held()).filter(|kept| *kept != gone).collect::<Vec<_>>())
     });
     let kept = kept.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
-    let freed = drop_others(&inner, kept, alone).await?;
+    let swept = sweep(&inner, kept, alone).await?;
+    let freed = off_the_disk(move || swept.discard()).await?;
     tracing::info!(digest, freed, "image removed");
     Ok(Json(()))
 }
 
-/// `POST /v1/images/prune`: of all images, only these stay, and those that instances here need. Gives the bytes that went.
-pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Vec<String>>) -> Result<Json<u64>, ApiError> {
+/// `POST /v1/images/prune`: of all images, only these stay, and those that instances here need. The answer begins when the others
+/// are out of sight; its one line, the bytes that went, comes when they are off the disk.
+pub async fn prune(State(inner): Shared, server::Body(mut keep): server::Body<Vec<String>>) -> Result<Response, ApiError> {
     let alone = alone(&inner).await?;
     if let Some(told) = inner.lock().told.as_ref() {
         keep.extend(told.templates.values().flat_map(|template| crate::resolve::digests(template)));
     }
+    let swept = sweep(&inner, keep, alone).await?;
     let builder = Arc::clone(&inner.drivers.builder);
-    let forgotten = Scope::blocking(move || builder.prune()).await.map_err(Error::failed)?;
-    let forgotten = forgotten.map_err(|error| Error::failed(error.message))?;
-    let freed = drop_others(&inner, keep, alone).await?;
-    Ok(Json(freed + forgotten))
+    let (sender, receiver) = mpsc::channel(1);
+    inner.scope.job(async move {
+        let freed = off_the_disk(move || Ok(swept.discard()? + builder.prune()?)).await;
+        let _ = sender.send(freed).await;
+    });
+    Ok(ndjson_results(received(receiver)))
+}
+
+async fn off_the_disk(work: impl FnOnce() -> driver::Result<u64> + Send + 'static) -> Result<u64> {
+    Scope::blocking(work).await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))
 }
 
 /// The right to remove content: nothing is on its way. Copies that nobody asked for are given up.
@@ -205,18 +218,19 @@ async fn alone(inner: &Inner) -> Result<OwnedRwLockWriteGuard<()>> {
     content.try_write_owned().map_err(|_| busy())
 }
 
-async fn drop_others(inner: &Arc<Inner>, kept: Vec<String>, alone: OwnedRwLockWriteGuard<()>) -> Result<u64> {
+/// Takes all but these out of sight. Images may come again when this is done.
+async fn sweep(inner: &Arc<Inner>, kept: Vec<String>, alone: OwnedRwLockWriteGuard<()>) -> Result<Swept> {
     let shared = Arc::clone(inner);
-    let freed = Scope::blocking(move || {
+    let swept = Scope::blocking(move || {
         let _alone = alone;
-        let freed = shared.drivers.images.prune(&kept)?;
+        let swept = shared.drivers.images.prune(&kept)?;
         let left = shared.drivers.images.list()?;
         shared.lock().images.retain(|digest, _| left.iter().any(|image| image.digest == *digest));
-        Ok::<_, driver::DriverError>(freed)
+        Ok::<_, driver::DriverError>(swept)
     });
-    let freed = freed.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
+    let swept = swept.await.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
     inner.dirty.wake();
-    Ok(freed)
+    Ok(swept)
 }
 
 fn unused(inner: &Inner, digest: &str) -> Result<()> {

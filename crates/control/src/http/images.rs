@@ -24,7 +24,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future::join_all};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
@@ -239,16 +239,17 @@ pub async fn forget(control: &Control, digest: &str) {
     if prune::keep(&world).contains(digest) {
         return;
     }
-    let snapshot = world.snapshot;
-    for (server, report) in &snapshot.reports {
-        // Manifests that are no images of a server stand in no report; they are on this one.
-        if *server != control.server && !report.images.iter().any(|held| held == digest) {
-            continue;
-        }
-        let Ok(agent) = proxy::agent(control, &snapshot, server) else { continue };
-        let path = format!("{}/{digest}", path::IMAGES);
-        if let Err(error) = agent.send::<(), ()>(Method::DELETE, &path, &()).await {
+    let (snapshot, path) = (&world.snapshot, &format!("{}/{digest}", path::IMAGES));
+    // Manifests that are no images of a server stand in no report; they are on this one.
+    let holders = snapshot
+        .reports
+        .iter()
+        .filter(|(server, report)| **server == control.server || report.images.iter().any(|held| held == digest));
+    let telling = holders.filter_map(|(server, _)| Some((server, proxy::agent(control, snapshot, server).ok()?)));
+    let telling = telling.map(|(server, agent)| async move {
+        if let Err(error) = agent.send::<(), ()>(Method::DELETE, path, &()).await {
             tracing::warn!(%server, %error, "content not removed");
         }
-    }
+    });
+    join_all(telling.collect::<Vec<_>>()).await;
 }

@@ -3,7 +3,7 @@
 use super::{Faults, lock};
 use crate::{
     Commit, Content, DriverError, Images, Result, Uploads,
-    image::{BlobSource, Progress, Upper},
+    image::{BlobSource, Progress, Swept, Upper},
 };
 use api::{
     Bytes,
@@ -126,12 +126,13 @@ impl Images for FakeImages {
         Ok(self.make((&request.distribution, &request.release, &request.include), progress))
     }
 
-    fn prune(&self, keep: &[String]) -> Result<u64> {
+    fn prune(&self, keep: &[String]) -> Result<Swept> {
         self.faults.enter("prune", keep.len())?;
         let mut state = lock(&self.state);
         let before = state.len();
         state.retain(|digest, _| keep.contains(digest));
-        Ok((before - state.len()) as u64 * 1_000)
+        let freed = (before - state.len()) as u64 * 1_000;
+        Ok(Swept::new(move || Ok(freed)))
     }
 
     fn blob(&self, digest: &str) -> Result<File> {

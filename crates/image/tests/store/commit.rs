@@ -374,12 +374,12 @@ fn layers_of_the_base_stay_as_long_as_a_commit_needs_them() {
     let image = base(&bed);
     let upper = upper(&bed, "upper", |dir| fs::write(dir.join("file"), "content").unwrap());
     let made = commit(&bed, &image, &upper);
-    bed.store.prune(std::slice::from_ref(&made.digest)).unwrap();
+    bed.store.prune(std::slice::from_ref(&made.digest)).unwrap().discard().unwrap();
     assert_eq!(bed.store.find(&image.digest).unwrap(), None);
     assert_eq!(fs::read(made.layers[0].join("etc/motd")).unwrap(), b"hello");
     let error = bed.store.commit(&image.digest, Some(&upper), &same(), &quiet).unwrap_err();
     assert!(error.message.ends_with("is not in this server's image store"), "{error}");
-    bed.store.prune(&[]).unwrap();
+    bed.store.prune(&[]).unwrap().discard().unwrap();
     assert!(fs::read_dir(bed.root().join("layers")).unwrap().next().is_none());
 }
 

@@ -101,9 +101,9 @@ fn a_pushed_image_is_run_from_what_was_pushed() {
     let store = ContentStore::open(options(&dir.path().join("images"))).unwrap();
     assert_eq!((store.held(), store.list().unwrap().len()), (vec![digest.clone()], 1));
     assert_eq!(store.discard(&sha(&manifest)).unwrap_err().code, Code::Denied);
-    store.prune(std::slice::from_ref(&digest)).unwrap();
+    store.prune(std::slice::from_ref(&digest)).unwrap().discard().unwrap();
     assert_eq!(store.held(), vec![digest.clone()]);
-    assert!(store.prune(&[]).unwrap() > 0);
+    assert!(store.prune(&[]).unwrap().discard().unwrap() > 0);
     assert!(store.held().is_empty() && store.list().unwrap().is_empty() && store.size(&digest).is_none());
 }
 
@@ -111,17 +111,17 @@ fn a_pushed_image_is_run_from_what_was_pushed() {
 fn blobs_wait_an_hour_for_their_manifest() {
     let bed = bed();
     push_blob(&bed.store, b"early");
-    bed.store.prune(&[]).unwrap();
+    bed.store.prune(&[]).unwrap().discard().unwrap();
     assert_eq!(bed.store.size(&sha(b"early")), Some(5));
     let note = bed.root().join("arrived").join(&sha(b"early")[7..]);
     let long_ago = UNIX_EPOCH + Duration::from_millis(base::env::now_millis()) - Duration::from_secs(3700);
     fs::File::options().write(true).open(&note).unwrap().set_modified(long_ago).unwrap();
     // Whoever asks counts on it from now on.
     assert_eq!(bed.store.size(&sha(b"early")), Some(5));
-    bed.store.prune(&[]).unwrap();
+    bed.store.prune(&[]).unwrap().discard().unwrap();
     assert_eq!(bed.store.size(&sha(b"early")), Some(5));
     fs::File::options().write(true).open(&note).unwrap().set_modified(long_ago).unwrap();
-    bed.store.prune(&[]).unwrap();
+    bed.store.prune(&[]).unwrap().discard().unwrap();
     assert_eq!(bed.store.size(&sha(b"early")), None);
     // An upload that nobody touches goes with the next one.
     let upload = bed.store.begin().unwrap();
@@ -173,7 +173,7 @@ fn an_index_is_kept_whole_and_this_machines_image_of_it_runs() {
     let error = bed.store.ensure(&other, &Blobs::default(), &quiet).unwrap_err();
     assert_eq!(error.message, format!("the image is for linux on {there}, and this server is linux on {here}"));
     // Whoever keeps the index keeps all of it.
-    bed.store.prune(&[sha(&index)]).unwrap();
+    bed.store.prune(&[sha(&index)]).unwrap().discard().unwrap();
     assert!(bed.store.size(&other).is_some() && bed.store.size(&own).is_some());
     let mut archive = Vec::new();
     bed.store.export(&sha(&index), "web:1", ArchiveFormat::Oci, &mut archive).unwrap();

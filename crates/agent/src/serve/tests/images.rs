@@ -105,6 +105,25 @@ async fn images_come_are_reported_and_go_unless_they_are_needed() {
     assert_eq!((error.kind, error.message.ends_with("is needed by c1 on this server")), (Kind::Conflict, true));
 }
 
+#[tokio::test]
+async fn images_come_while_others_leave_the_disk() {
+    let api = Api::new().await;
+    let pull = async |name: &str| {
+        let pull = PullRequest { image: format!("127.0.0.1:5000/{name}"), server: None, insecure: false, login: None };
+        let body = serde_json::to_vec(&pull).unwrap();
+        let lines = api.client.lines::<ImageProgress>(Method::POST, "/v1/images/pull", Some(body.into()), &[]).await.unwrap();
+        record(&all(lines).await).digest.clone()
+    };
+    let old = pull("old:1").await;
+    api.bed.builder.faults.delay("prune builds", Duration::from_secs(2));
+    let mut left = api.client.lines::<u64>(Method::POST, "/v1/images/prune", Some("[]".into()), &[]).await.unwrap();
+    assert!(!api.agent.engine.report().images.contains(&old), "out of sight already");
+    let new = pull("new:1").await;
+    assert!(left.next().await.unwrap().unwrap() >= 1_000);
+    assert!(left.next().await.is_none());
+    assert!(api.agent.engine.report().images.contains(&new));
+}
+
 /// An archive that asks for a build of this file.
 fn asked(text: String) -> std::io::Cursor<Vec<u8>> {
     let request = api::build::BuildRequest { name: "web".to_owned(), text, ..Default::default() };

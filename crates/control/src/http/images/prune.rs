@@ -1,22 +1,33 @@
 //! What nothing needs goes: content on every server, and, when asked for, names nothing is made from.
 
-use super::{Answer, Method, proxy};
+use super::{Answer, Lines, Method, proxy};
 use crate::{
     Control, admit,
     http::write::{Decision, change},
     world::World,
 };
-use api::{Bytes, Error, Timestamp, key, path, quantity::Span, registry::ManifestRecord, spec::PodTemplate, view::Pruned};
+use api::{
+    Bytes, Error, Result, Timestamp, key, path, quantity::Span, registry::ManifestRecord, spec::PodTemplate, view::Pruned,
+};
 use axum::{
     Json,
     extract::{Query, State},
 };
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedRwLockWriteGuard, oneshot},
+    time::timeout,
+};
+use wire::client::Client;
 
 /// A manifest without a tag stays so long: whoever pushed it may be about to push the index that names it.
 const UNTAGGED: Span = Span::seconds(3600);
+
+/// A server may take so long to end copies that are on their way to it, and to put out of sight what nothing needs.
+const SWEPT: Duration = Duration::from_secs(30);
 
 /// How much is to go.
 #[derive(Deserialize, JsonSchema)]
@@ -49,23 +60,57 @@ fn digests(template: &PodTemplate) -> impl Iterator<Item = String> + '_ {
 /// `POST /v1/images/prune?all=`
 pub async fn prune(State(control): State<Control>, Query(asked): Query<Pruning>) -> Answer<Pruned> {
     let coming = || Error::conflict("images are on their way: try again when they are here");
-    let _alone = Arc::clone(&control.coming).try_write_owned().map_err(|_| coming())?;
+    let alone = Arc::clone(&control.coming).try_write_owned().map_err(|_| coming())?;
     let changed = change(&control, asked.dry_run, |world| Ok(names(world, asked.all)));
     let changed = changed.await?;
-    let mut pruned = Pruned { names: if changed.unchanged { 0 } else { changed.summary.len() }, freed: Bytes(0) };
+    let names = if changed.unchanged { 0 } else { changed.summary.len() };
     if asked.dry_run {
-        return Ok(Json(pruned));
+        return Ok(Json(Pruned { names, freed: Bytes(0) }));
     }
+    // On its own, so that nothing is named again before every server is done with what was unneeded, though nobody listens.
+    let (sender, receiver) = oneshot::channel();
+    let own = control.clone();
+    control.scope.job(async move {
+        let _ = sender.send(everywhere(&own, alone).await);
+    });
+    let freed = receiver.await.map_err(|_| Error::unreachable("the manager is being stopped; what it began goes on"))?;
+    Ok(Json(Pruned { names, freed }))
+}
+
+/// Has all servers remove what is not needed, at once. Images may come again as soon as it is out of sight on each.
+async fn everywhere(control: &Control, alone: OwnedRwLockWriteGuard<()>) -> Bytes {
     let world = control.world.now();
     let keep: Vec<String> = keep(&world).into_iter().collect();
-    for server in world.snapshot.reports.keys() {
-        let Ok(agent) = proxy::agent(&control, &world.snapshot, server) else { continue };
-        match agent.send::<_, u64>(Method::POST, &format!("{}/prune", path::IMAGES), &keep).await {
-            Ok(freed) => pruned.freed.0 += freed,
-            Err(error) => tracing::warn!(%server, %error, "content not removed"),
-        }
-    }
-    Ok(Json(pruned))
+    let Ok(keep) = serde_json::to_vec(&keep).map(axum::body::Bytes::from) else { return Bytes(0) };
+    let agents = world.snapshot.reports.keys().filter_map(|server| {
+        let agent = proxy::agent(control, &world.snapshot, server).ok()?;
+        Some((server, agent))
+    });
+    let sweeping = agents.map(|(server, agent)| {
+        let keep = keep.clone();
+        async move { (server, swept(agent, keep).await) }
+    });
+    let swept = join_all(sweeping.collect::<Vec<_>>()).await;
+    drop(alone);
+    let leaving = swept.into_iter().map(|(server, left)| async move {
+        let freed = match left {
+            Ok(mut left) => left.next().await.unwrap_or_else(|| Err(Error::unreachable("it went away"))),
+            Err(error) => Err(error),
+        };
+        freed.unwrap_or_else(|error| {
+            tracing::warn!(%server, %error, "content not removed");
+            0
+        })
+    });
+    Bytes(join_all(leaving).await.into_iter().sum())
+}
+
+/// Resolves when nothing else is in sight on a server. What comes then is the number of bytes that went.
+async fn swept(agent: Client, keep: axum::body::Bytes) -> Result<Lines<u64>> {
+    let headers = [("content-type", "application/json".to_owned())];
+    let path = format!("{}/prune", path::IMAGES);
+    let begun = timeout(SWEPT, agent.lines(Method::POST, &path, Some(keep), &headers)).await;
+    begun.unwrap_or_else(|_| Err(Error::unreachable("it does not answer")))
 }
 
 /// Names and manifests that go.
