@@ -1,13 +1,13 @@
 //! Commands in containers: the ends of their streams without threads, and their end when nobody waits for them any more.
 
-use crate::engine::Inner;
+use crate::{engine::Inner, steps::is_job};
 use api::{
     error::{Error, Result},
     name::InstanceId,
     stream::ExecRequest,
 };
 use base::supervise::Scope;
-use driver::runtime::ExecHandle;
+use driver::runtime::{ExecHandle, Runtime};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
     pty::Winsize,
@@ -125,13 +125,31 @@ pub struct Running {
 
 /// Starts a command in a container that runs.
 pub async fn start(inner: &Arc<Inner>, id: InstanceId, request: ExecRequest) -> Result<Running> {
-    let runtime = inner.runtime_of(id).ok_or_else(|| absent(id))?;
+    let runtime = runtime(inner, id)?;
     if request.command.is_empty() {
         return Err(Error::usage("there is no command to run: give at least a program"));
     }
     let started = Scope::blocking(move || runtime.exec(id, &request)).await;
     let handle = started.map_err(Error::failed)?.map_err(|error| Error::failed(error.message))?;
     running(handle).map_err(|error| Error::failed(format!("streams of the command: {error}")))
+}
+
+/// What runs a pod that is up, or the sentence that says that it is not.
+pub fn runtime(inner: &Inner, id: InstanceId) -> Result<Arc<dyn Runtime>> {
+    let display = match inner.lock().pods.get(&id) {
+        Some(pod) if pod.is_up() => None,
+        Some(pod) => Some(pod.record.display.clone()),
+        None => return Err(absent(id)),
+    };
+    match display {
+        Some(name) if is_job(&name) => Err(down(&name).hint(format!("see: roost why {name}"))),
+        Some(name) => Err(down(&name).hint(format!("start it: roost start {name}"))),
+        None => inner.runtime_of(id).ok_or_else(|| absent(id)),
+    }
+}
+
+fn down(name: &str) -> Error {
+    Error::conflict(format!("container {name} does not run"))
 }
 
 /// The sentence about an instance that is not here.

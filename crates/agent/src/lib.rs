@@ -20,6 +20,7 @@ mod ledger;
 mod logs;
 mod observe;
 mod plane;
+mod prepare;
 mod report;
 mod resolve;
 mod serve;

@@ -52,7 +52,7 @@ impl Told<'_> {
 }
 
 /// Whether this is the name of a job's instance: by the slash, which container names cannot have.
-fn is_job(display: &str) -> bool {
+pub fn is_job(display: &str) -> bool {
     display.contains('/')
 }
 

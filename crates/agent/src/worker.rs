@@ -220,17 +220,12 @@ fn unavailable(inner: &Inner, kind: ContainerKind) -> DriverError {
 }
 
 fn run_action(inner: &Arc<Inner>, state: &State, id: InstanceId, pod: &Pod) -> Result<Action, DriverError> {
-    let gone = || DriverError::retryable("nothing is told of it any more");
-    let (told, assignment) = state.told(id).zip(state.told.as_ref()).ok_or_else(gone)?;
-    let kind = one_kind(told.template)?;
-    let runtime = inner.runtime(kind).ok_or_else(|| unavailable(inner, kind))?;
-    let netns = pod.netns.clone().ok_or_else(gone)?;
-    let place =
-        Place { id, pod: told.pod, network: &assignment.network, netns, volumes: &inner.volumes, first: pod.record.starts == 0 };
-    let run = resolve::pod_run(told.template, &state.images, &place).map_err(DriverError::fatal)?;
+    let netns = pod.netns.clone().ok_or_else(untold)?;
+    let told = state.told(id).ok_or_else(untold)?;
+    let (run, runtime) = pod_run((inner, state), id, netns)?;
     let record = Record {
         display: told.pod.display.clone(),
-        kind,
+        kind: one_kind(told.template)?,
         grace: told.template.stop_grace,
         asked: Some(told.pod.restarts),
         starts: pod.record.starts,
@@ -241,6 +236,25 @@ fn run_action(inner: &Arc<Inner>, state: &State, id: InstanceId, pod: &Pod) -> R
         limits: Some(resolve::limits(told.template)),
     };
     Ok(Action::Run(Box::new(run), runtime, record))
+}
+
+fn untold() -> DriverError {
+    DriverError::retryable("nothing is told of it any more")
+}
+
+/// A pod as it would be run now, in this namespace, and what would run it.
+pub(crate) fn pod_run(
+    (inner, state): (&Inner, &State),
+    id: InstanceId,
+    netns: PathBuf,
+) -> Result<(PodRun, Arc<dyn Runtime>), DriverError> {
+    let (told, assignment) = state.told(id).zip(state.told.as_ref()).ok_or_else(untold)?;
+    let kind = one_kind(told.template)?;
+    let runtime = inner.runtime(kind).ok_or_else(|| unavailable(inner, kind))?;
+    let first = state.pods.get(&id).is_none_or(|pod| pod.record.starts == 0);
+    let place = Place { id, pod: told.pod, network: &assignment.network, netns, volumes: &inner.volumes, first };
+    let run = resolve::pod_run(told.template, &state.images, &place).map_err(DriverError::fatal)?;
+    Ok((run, runtime))
 }
 
 fn one_kind(template: &PodTemplate) -> Result<ContainerKind, DriverError> {
@@ -293,7 +307,7 @@ fn act(inner: &Inner, id: InstanceId, action: Action) -> Result<Done, DriverErro
     })
 }
 
-fn pull(inner: &Inner, digests: &[String], source: &dyn BlobSource) -> Result<Vec<LocalImage>, DriverError> {
+pub(crate) fn pull(inner: &Inner, digests: &[String], source: &dyn BlobSource) -> Result<Vec<LocalImage>, DriverError> {
     let images = &inner.drivers.images;
     digests.iter().map(|digest| images.ensure(digest, source, &|_| {})).collect()
 }

@@ -170,8 +170,12 @@ pub trait Runtime: Adjust + Send + Sync {
     fn exec(&self, id: InstanceId, request: &ExecRequest) -> Result<ExecHandle>;
 }
 
-/// Changes a pod without restarting it. Apart from [`Runtime`], which it is a part of, since it is of another kind.
+/// Makes or changes a pod without starting it anew. Apart from [`Runtime`], which it is a part of, since it is of another kind.
 pub trait Adjust {
+    /// Gives a pod that never ran its files, so that they can be looked at and changed: it is as after a stop, without an exit code.
+    /// One that is there already is left alone.
+    fn prepare(&self, pod: &PodRun) -> Result<PodStatus>;
+
     /// Holds each of these containers to other limits from now on, also in later runs of the same files. A limit below what is
     /// in use, which the kernel does not take, is an error that may pass.
     fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()>;

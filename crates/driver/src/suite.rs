@@ -29,10 +29,14 @@ pub fn runtime(runtime: &dyn Runtime, pod: &PodRun) -> Verdict {
     let find = || works(runtime.observe(), "observe").map(|all| all.into_iter().find(|status| status.id == pod.id));
     promise(find()?.is_none(), "a pod that was never made is not observed")?;
     works(runtime.remove(pod.id), "remove of nothing")?;
+    let made = works(runtime.prepare(pod), "prepare")?;
+    promise(made.state == PodState::Stopped && made.exit_code.is_none(), "what is prepared has not run")?;
+    promise(find()?.as_ref() == Some(&made), "what is prepared is observed so")?;
     let first = works(runtime.ensure(pod), "ensure")?;
     promise(first.state == PodState::Running && first.pid.is_some(), "ensure makes it run")?;
     let second = works(runtime.ensure(pod), "ensure again")?;
     promise(second.pid == first.pid, "ensure leaves a pod that runs alone")?;
+    promise(works(runtime.prepare(pod), "prepare of what runs")?.pid == first.pid, "prepare leaves a pod that runs alone")?;
     promise(find()?.is_some_and(|status| status.pid == first.pid), "what runs is observed")?;
     works(runtime.freeze(pod.id, true), "freeze")?;
     promise(find()?.is_some_and(|status| status.state == PodState::Frozen), "what is frozen is observed so")?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
 use lab::{Lab, eventually};
+use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// Longer than anything takes on a loaded machine.
@@ -159,6 +160,43 @@ fn files_go_both_ways() {
     lab.ok(&["stop", "box"]);
     cp("box:/srv/one", &path("stopped")).must(0);
     assert!(std::fs::read(dir.join("stopped")).unwrap() == big);
+}
+
+#[test]
+fn files_go_into_and_out_of_a_container_that_was_never_started() {
+    let lab = Lab::with_tiny(2);
+    let own = lab.files().join("own");
+    std::fs::write(&own, "mine\n").unwrap();
+    let own = own.display().to_string();
+    for flags in [&[][..], &["--userns"]] {
+        let start = ["c1", "tiny", "--server", "s2", "--", "/bin/sleep", "600"];
+        lab.ok(&[&["create"], flags, &start].concat());
+        assert_eq!(lab.ok(&["cp", "c1:/www/index.html", "-"]).stdout.matches("tiny\n").count(), 1);
+        lab.ok(&["cp", &own, "c1:/srv/own"]);
+        let made = lab.container("c1");
+        assert_eq!((made.state.as_str(), made.exit_code, made.restarts), ("stopped", None, 0));
+        // An agent that comes anew finds it so.
+        lab.own("s2", "agent").unwrap().signal(Signal::SIGKILL);
+        eventually(SOON, "files again", || lab.roost(&["cp", "c1:/srv/own", "-"]).code == 0);
+        lab.ok(&["start", "c1"]);
+        assert_eq!(lab.ok(&["exec", "c1", "--", "/bin/busybox", "cat", "/srv/own"]).stdout, "mine\n");
+        lab.ok(&["rm", "-f", "c1"]);
+    }
+}
+
+#[test]
+fn what_does_not_run_is_said_not_to_run() {
+    let lab = Lab::with_tiny(2);
+    lab.ok(&["create", "s2:made", "tiny", "--", "/bin/true"]);
+    lab.ok(&["run", "s2:ended", "tiny", "--", "/bin/true"]);
+    for name in ["made", "ended"] {
+        for verb in [&["exec", name, "--", "/bin/true"][..], &["kill", name], &["freeze", name], &["unfreeze", name]] {
+            let out = lab.roost(verb).must(4);
+            let word = if verb[0] == "exec" && name == "made" { "is stopped" } else { "does not run" };
+            assert_eq!(out.stderr, format!("error: container {name} {word}\n  start it: roost start {name}\n"), "{verb:?}");
+        }
+    }
+    assert_eq!(lab.container("made").state, "stopped");
 }
 
 #[test]

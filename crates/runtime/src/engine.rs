@@ -141,11 +141,7 @@ impl Engine {
             return Ok(self.status(pod.id));
         }
         self.inner.clean(pod.id)?;
-        let paths = self.inner.paths(pod.id);
-        for directory in [&paths.run, &paths.state, &paths.log] {
-            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
-        }
-        write_json(&paths.pod(), pod)?;
+        let paths = self.inner.put_down(pod)?;
         match fs::remove_file(paths.exit()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &paths.exit(), error)),
             _ => {}
@@ -164,6 +160,17 @@ impl Engine {
                 Ok(self.inner.ended_while_locked(pod.id))
             }
         }
+    }
+
+    /// Gives a pod that never ran its directories and its record; whoever looks at its files mounts them.
+    pub fn prepare(&self, pod: &PodRun) -> Result<PodStatus> {
+        let lock = self.inner.lock(pod.id);
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.inner.paths(pod.id).pod().exists() {
+            self.inner.put_down(pod)?;
+        }
+        drop(held);
+        Ok(self.status(pod.id))
     }
 
     /// Stops the pod and waits until it is gone.
@@ -232,6 +239,16 @@ impl Engine {
 impl Inner {
     fn paths(&self, id: InstanceId) -> PodPaths {
         PodPaths::new(&self.options, id)
+    }
+
+    /// Writes down what was asked for, where the rest of the pod will be.
+    fn put_down(&self, pod: &PodRun) -> Result<PodPaths> {
+        let paths = self.paths(pod.id);
+        for directory in [&paths.run, &paths.state, &paths.log] {
+            fs::create_dir_all(directory).map_err(|e| Error::io("create", directory, e))?;
+        }
+        write_json(&paths.pod(), pod)?;
+        Ok(paths)
     }
 
     fn cgroup(&self, id: InstanceId) -> String {

@@ -72,6 +72,10 @@ impl Runtime for Lxc {
 }
 
 impl Adjust for Lxc {
+    fn prepare(&self, pod: &PodRun) -> driver::Result<PodStatus> {
+        Ok(self.engine.prepare(pod)?)
+    }
+
     fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> driver::Result<()> {
         Ok(self.engine.limit(id, limits)?)
     }

@@ -64,6 +64,10 @@ impl Runtime for Oci {
 }
 
 impl Adjust for Oci {
+    fn prepare(&self, pod: &PodRun) -> driver::Result<PodStatus> {
+        Ok(self.engine.prepare(pod)?)
+    }
+
     fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> driver::Result<()> {
         Ok(self.engine.limit(id, limits)?)
     }

@@ -4,7 +4,7 @@ use super::{Asked, Instance, PIECES, Shared};
 use crate::{
     archive::{Root, Source, pack, unpack},
     engine::Inner,
-    exec,
+    prepare,
 };
 use api::{
     error::{Error, Result},
@@ -70,7 +70,7 @@ pub async fn put(
 }
 
 fn root(inner: &Arc<Inner>, id: InstanceId, container: Option<&Name>) -> Result<Root> {
-    inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
+    prepare::files(inner, id)?;
     let directory = inner.drivers.inspect.root_directory(id, container).map_err(|error| Error::failed(error.message))?;
     let first = inner.drivers.inspect.first_owner(id, container).map_err(|error| Error::failed(error.message))?;
     Ok(Root::open(&directory)?.mapped(first))

@@ -82,7 +82,7 @@ pub async fn signal(
 ) -> Result<Json<()>, ApiError> {
     let number =
         base::signals::number(&text).ok_or_else(|| Error::usage(format!("{text:?} is not a signal: as in SIGTERM or 15")))?;
-    let runtime = inner.runtime_of(id).ok_or_else(|| exec::absent(id))?;
+    let runtime = exec::runtime(&inner, id)?;
     let sent = Scope::blocking(move || runtime.signal(id, number)).await.map_err(Error::failed)?;
     sent.map(Json).map_err(|error| ApiError(Error::failed(error.message)))
 }

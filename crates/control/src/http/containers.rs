@@ -8,6 +8,7 @@ use super::{
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
     Error, Name, Snapshot, Target, Timestamp, key, path,
+    report::Phase,
     spec::{ContainerSpec, Power},
     view::{Changed, ContainerRequest, ContainerView, LimitsRequest},
 };
@@ -31,8 +32,8 @@ pub fn routes() -> Router<Control> {
         .route(&one, get(show).delete(remove))
         .route(&verb("start"), post(|s, p, q| power(s, p, (q, Power::On))))
         .route(&verb("stop"), post(|s, p, q| power(s, p, (q, Power::Off))))
-        .route(&verb("freeze"), post(|s, p, q| power(s, p, (q, Power::Frozen))))
-        .route(&verb("unfreeze"), post(|s, p, q| power(s, p, (q, Power::On))))
+        .route(&verb("freeze"), post(|s, p, q| hold(s, p, (q, Power::Frozen))))
+        .route(&verb("unfreeze"), post(|s, p, q| hold(s, p, (q, Power::On))))
         .route(&verb("restart"), post(restart))
         .route(&verb("rename"), post(rename))
         .route(&verb("publish"), post(publish))
@@ -129,9 +130,8 @@ async fn power(
     // A container whose program ended by itself is wanted on already; starting it again is a restart.
     let world = control.world.now();
     let parsed: Target = target.parse()?;
-    let ended = find_view(&world.snapshot, &parsed).is_ok_and(|view| {
-        matches!(view.phase, Some(api::report::Phase::Exited | api::report::Phase::Failed | api::report::Phase::BackOff))
-    });
+    let ended = find_view(&world.snapshot, &parsed)
+        .is_ok_and(|view| matches!(view.phase, Some(Phase::Exited | Phase::Failed | Phase::BackOff)));
     let what = match power {
         Power::On => "start",
         Power::Off => "stop",
@@ -145,6 +145,22 @@ async fn power(
         Ok(())
     })
     .await
+}
+
+/// Holding still and letting go on is for what is up: neither starts anything, as in docker.
+async fn hold(
+    State(control): State<Control>,
+    Path(target): Path<String>,
+    (query, to): (Query<Trying>, Power),
+) -> Answer<Changed> {
+    let parsed: Target = target.parse()?;
+    let snapshot = control.world.now().snapshot;
+    let down = |view: &ContainerView| view.state == "stopped" || matches!(view.phase, Some(Phase::Exited | Phase::Failed));
+    if find_view(&snapshot, &parsed).is_ok_and(|view| down(&view)) {
+        let error = Error::conflict(format!("container {target} does not run"));
+        return Err(error.hint(format!("start it: roost start {target}")).into());
+    }
+    power(State(control), Path(target), (query, to)).await
 }
 
 async fn restart(State(control): State<Control>, Path(target): Path<String>, Query(trying): Query<Trying>) -> Answer<Changed> {

@@ -199,6 +199,13 @@ impl Runtime for FakeRuntime {
 }
 
 impl Adjust for FakeRuntime {
+    fn prepare(&self, pod: &PodRun) -> Result<PodStatus> {
+        self.faults.enter("prepare", pod.id)?;
+        let mut state = lock(&self.state);
+        let status = PodStatus { id: pod.id, state: PodState::Stopped, pid: None, started: None, exit_code: None, message: None };
+        Ok(state.pods.entry(pod.id).or_insert((pod.clone(), status)).1.clone())
+    }
+
     fn limit(&self, id: InstanceId, limits: &[(Name, Limits)]) -> Result<()> {
         self.faults.enter("limit", id)?;
         let mut state = lock(&self.state);
