@@ -20,6 +20,7 @@
 //! | `GET /v1/stats` | → `view::StatsView` |
 //! | `GET/POST /v1/jobs`, `GET/DELETE /v1/jobs/{name}`, `POST …/{scale,upgrade}` | `view::JobView` |
 //! | `GET /v1/images`, `GET/DELETE /v1/images/{name}`, `POST /v1/images/{import,build,pull,push,bootstrap}` | NDJSON of `image::ImageProgress` |
+//! | `POST /v1/images/{name}/tag` | another name → `view::Changed` |
 //! | `GET /v1/images/{name}/export?format=`, `POST /v1/images/prune?all=&dry_run=` | tar; `view::Pruned` |
 //! | `GET /v1/apps`, `GET/PUT/DELETE /v1/apps/{name}` | `app::AppRecord` |
 //! | `GET/PATCH /v1/registry` | `registry::RegistryView` |

@@ -99,9 +99,17 @@ impl Layout {
     /// What an earlier process left half made is out of the way at once: who opens a store does not wait for the disk.
     fn put_aside(&self) -> Result<()> {
         let staging = self.dir.join("staging");
+        if is_empty(&staging)? {
+            return Ok(());
+        }
         let name = format!("{}-{}", std::process::id(), base::env::now_millis());
         fs::rename(&staging, self.dir.join("old").join(name)).map_err(on("put aside", &staging))?;
         make_dir(&staging)
+    }
+
+    /// Nothing is left of what was put aside.
+    pub fn is_tidy(&self) -> Result<bool> {
+        is_empty(&self.dir.join("old"))
     }
 
     /// Removes what was put aside.
@@ -239,6 +247,10 @@ fn empty(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir).map_err(on("empty", dir))
 }
 
+fn is_empty(dir: &Path) -> Result<bool> {
+    Ok(fs::read_dir(dir).map_err(on("list", dir))?.next().is_none())
+}
+
 fn make_dir(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(on("make directory", path))
 }
@@ -252,6 +264,11 @@ pub struct Staging {
 }
 
 impl Staging {
+    /// Nothing is in it.
+    pub fn is_empty(&self) -> Result<bool> {
+        is_empty(&self.dir)
+    }
+
     /// A path in it that is not in use.
     pub fn path(&self) -> PathBuf {
         self.dir.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())

@@ -132,7 +132,9 @@ impl ContentStore {
         let held = Held::all(&layout)?.into_iter().map(|held| (held.digest.clone(), held)).collect();
         let state = State { images, held, swept: base::env::now_millis(), ..State::default() };
         let swept = prune::sweep(&layout, &state.needed())?;
-        discard_later(layout.clone(), swept);
+        if !(swept.is_empty()? && layout.is_tidy()?) {
+            discard_later(layout.clone(), swept);
+        }
         let store = Self {
             layout,
             options,

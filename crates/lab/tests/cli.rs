@@ -132,6 +132,7 @@ fn dry_runs_say_what_would_change_and_change_nothing() {
         "token create",
         "image pull 127.0.0.1:5000/x",
         "image bootstrap debian bookworm",
+        "image tag tiny other",
     ];
     let more = [
         format!("token revoke {id}"),

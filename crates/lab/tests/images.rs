@@ -276,3 +276,35 @@ fn an_image_in_use_is_not_deleted_and_then_goes_everywhere() {
     eventually(SOON, "the content is gone", || lab.servers().iter().all(|server| size(server) < SHARED >> 20));
     lab.refused(&["image", "show", "web"], 3);
 }
+
+#[test]
+fn a_tag_is_another_name() {
+    let lab = Lab::with_tiny(2);
+    let digests = || -> Vec<(String, String)> {
+        let images = lab.json(&["image", "list"]);
+        let text = |image: &serde_json::Value, key: &str| image[key].as_str().unwrap().to_owned();
+        images.as_array().unwrap().iter().map(|image| (text(image, "name"), text(image, "digest"))).collect()
+    };
+    let [(_, tiny)] = &digests()[..] else { panic!("{:?}", digests()) };
+    lab.ok(&["image", "tag", "tiny", "team/web:2"]);
+    lab.ok(&["image", "tag", "tiny", "team/web:2"]);
+    assert_eq!(digests(), [("team/web:2".to_owned(), tiny.clone()), ("tiny:latest".to_owned(), tiny.clone())]);
+    lab.ok(&["run", "-d", "--stop-timeout", "0", "s2:c1", "team/web:2", "--", "/bin/sleep", "600"]);
+    lab.ok(&["image", "delete", "tiny"]);
+    lab.refused(&["image", "delete", "team/web:2"], 4);
+    // It leads elsewhere from now on, and what runs stays as it is.
+    lab.ok(&["exec", "c1", "--", "/bin/sh", "-c", "echo more >/srv/more"]);
+    lab.ok(&["commit", "c1", "more"]);
+    let before = lab.container("c1");
+    lab.ok(&["image", "tag", "more", "team/web:2"]);
+    let after = digests();
+    assert!(after.len() == 2 && after[0].1 == after[1].1 && after[0].1 != *tiny, "{after:?}");
+    assert_eq!((lab.container("c1").pid, lab.container("c1").started), (before.pid, before.started));
+    lab.ok(&["image", "prune"]);
+    lab.ok(&["restart", "c1"]);
+    lab.refused(&["image", "tag", "nothing", "x"], 3);
+    lab.refused(&["image", "tag", "more", "/x"], 2);
+    lab.refused(&["image", "tag", "more", &format!("x@{tiny}")], 2);
+    lab.refused(&["image", "tag", "more"], 2);
+    assert_eq!(digests(), after);
+}

@@ -1,5 +1,7 @@
 //! Images: listed, pulled, pushed, taken in, written out, made from packages, deleted.
 
+mod names;
+
 use crate::{
     args::TryArgs,
     output::{self, Column, Format, ListArgs, column, wide},
@@ -31,8 +33,9 @@ pub enum ImageCommand {
     Import(ImportArgs),
     Export(ExportArgs),
     Bootstrap(BootstrapArgs),
+    Tag(names::TagArgs),
     #[command(visible_alias = "rm")]
-    Delete(DeleteArgs),
+    Delete(names::DeleteArgs),
     Prune(PruneArgs),
 }
 
@@ -179,18 +182,6 @@ pub struct BootstrapArgs {
     pub change: TryArgs,
 }
 
-/// Delete an image
-///
-/// Example: roost image delete web
-#[derive(Args)]
-pub struct DeleteArgs {
-    /// Names
-    #[arg(required = true)]
-    pub names: Vec<String>,
-    #[command(flatten)]
-    pub change: TryArgs,
-}
-
 fn short(image: &ImageRecord) -> String {
     image.digest.trim_start_matches("sha256:").chars().take(12).collect()
 }
@@ -242,7 +233,8 @@ pub async fn run(client: &Client, command: ImageCommand) -> Result<u8> {
         ImageCommand::Prune(args) => return prune(client, args).await,
         ImageCommand::Import(args) => return import(client, args).await,
         ImageCommand::Bootstrap(args) => return bootstrap(client, args).await,
-        ImageCommand::Delete(args) => return delete(client, args).await,
+        ImageCommand::Tag(args) => return names::tag(client, args).await,
+        ImageCommand::Delete(args) => return names::delete(client, args).await,
     }
     Ok(0)
 }
@@ -445,15 +437,6 @@ async fn end(mut lines: Lines<ImageProgress>, name: &str) -> Result<(End, Durati
         }
     }
     Err(Error::unreachable("the connection broke off before the image was there"))
-}
-
-async fn delete(client: &Client, args: DeleteArgs) -> Result<u8> {
-    let mut code = 0;
-    for name in &args.names {
-        let path = format!("{}/{}", path::IMAGES, path::segment(name));
-        code = code.max(super::change(client, (Method::DELETE, &path), &(), args.change.dry_run).await?);
-    }
-    Ok(code)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod leave;
 pub mod prune;
+pub mod tag;
 
 use super::{
     Answer,
@@ -55,6 +56,7 @@ pub fn routes() -> Router<Control> {
         .route(&format!("{}/push", path::IMAGES), post(leave::push))
         .route(&format!("{}/prune", path::IMAGES), post(prune::prune))
         .route(&format!("{}/{{name}}/export", path::IMAGES), get(leave::export))
+        .route(&format!("{}/{{name}}/tag", path::IMAGES), post(tag::tag))
         .route(&format!("{}/{{name}}", path::IMAGES), get(show).delete(remove))
 }
 

@@ -10,7 +10,7 @@ use super::{
     apps::Forgetting,
     containers::{Publishing, Renaming},
     events::Following,
-    images::{Import, build::Building, leave::Export, prune::Pruning},
+    images::{Import, build::Building, leave::Export, prune::Pruning, tag::Tagging},
     registry::RegistryChange,
     servers::Settings,
     streams::Kill,
@@ -109,6 +109,10 @@ const OPERATIONS: &[Operation] = &[
     get("/v1/images", "list_images", "List images").answers::<Vec<ImageRecord>>(),
     get("/v1/images/{name}", "show_image", "Show an image").answers::<ImageRecord>(),
     delete("/v1/images/{name}", "delete_image", "Delete an image").query::<Trying>().answers::<Changed>(),
+    post("/v1/images/{name}/tag", "tag_image", "Give an image another name")
+        .query::<Trying>()
+        .takes::<Tagging>()
+        .answers::<Changed>(),
     post("/v1/images/import", "import_image", "Take in an archive").query::<Import>().takes_tar().lines::<ImageProgress>(),
     post("/v1/images/build", "build_image", "Build an image: build.json, then the context below context/")
         .query::<Building>()
