@@ -17,7 +17,8 @@ const GROUP: &str = "/sys/fs/cgroup/pids/roost";
 const LOOK: &str = r#"
 look() {
     echo "== $1"
-    ps -e -o pid=,args= | grep -v -e '^ *1 ' -e ' ps -e' -e ' grep ' | sed 's/^ *[0-9]* /process /'
+    running=$(ps -e -o pid=,args=)
+    echo "$running" | grep -v -e '^ *1 ' -e ' ps -e' | sed 's/^ *[0-9]* /process /'
     sed 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .*/mount \1/' /proc/self/mountinfo
     ip -brief link | sed 's/^\([^ ]*\) .*/link \1/'
     ip rule | sed 's/^/rule /'

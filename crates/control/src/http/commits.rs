@@ -4,7 +4,7 @@ use super::{
     Answer,
     containers::lone,
     images::{self, lines, no_progress},
-    write::{Decision, Trying, change, settled},
+    write::{Decision, Trying, change, planned, settled},
 };
 use crate::{
     Control, admit,
@@ -111,7 +111,9 @@ async fn clone(
                 &spec,
             )
         });
-        made.await.map(|_| image.clone())
+        made.await?;
+        planned(&control, &request.name).await;
+        Ok(image.clone())
     }))
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Answer,
     watch::{Watching, watch},
-    write::{Decision, Removal, Trying, change},
+    write::{Decision, Removal, Trying, change, planned},
 };
 use crate::{Control, admit, proxy, view, world::World};
 use api::{
@@ -77,7 +77,11 @@ async fn create(State(control): State<Control>, Body(request): Body<ContainerReq
         let spec = admit::container::create(&world.snapshot, request.spec.clone(), Timestamp(base::env::now_millis()))?;
         Decision::saying(format!("make container {}", spec.name)).put(world, key::of(key::CONTAINERS, &spec.name), &spec)
     });
-    Ok(Json(changed.await?))
+    let changed = changed.await?;
+    if !request.dry_run {
+        planned(&control, &request.spec.name).await;
+    }
+    Ok(Json(changed))
 }
 
 /// The container a target means, which must be a lone one to be changed by itself.

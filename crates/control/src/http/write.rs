@@ -5,17 +5,21 @@ use crate::{
     tokens::{encode, failed},
     world::World,
 };
-use api::{Error, Result, Snapshot, view::Changed};
+use api::{Error, Name, Result, Snapshot, view::Changed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::{Commit, Guard, StoreError, Write};
+use tokio::time::timeout;
 
 /// Times a change is thought over again because the store moved under it.
 const TRIES: usize = 20;
 
 /// Longest wait for the world to follow the store before a change is thought over again.
 const MIRROR_LAG: Duration = Duration::from_millis(200);
+
+/// The planner looks at a change within milliseconds; who waits for that waits no longer than this.
+const PLANNED: Duration = Duration::from_secs(5);
 
 /// Query of every change whose request has no place for it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -81,6 +85,16 @@ pub async fn settled(control: &Control) -> Snapshot {
     control.world.now().snapshot
 }
 
+/// Waits until the planner has looked at a container that has just been made: the next command asks for it where it is.
+pub async fn planned(control: &Control, name: &Name) {
+    let known = |world: &World| {
+        let plan = world.snapshot.container_plans.get(name);
+        let looked = plan.is_some_and(|plan| plan.placement.is_some() || !plan.waiting.is_empty());
+        looked || !world.snapshot.containers.contains_key(name)
+    };
+    let _ = timeout(PLANNED, control.world.listen().wait_for(known)).await;
+}
+
 /// Decides on the world as it is, and commits; again from the start when somebody was quicker. The answer comes when the change is
 /// durable and visible in the world.
 pub async fn change(control: &Control, dry_run: bool, decide: impl Fn(&World) -> Result<Decision>) -> Result<Changed> {
@@ -100,7 +114,7 @@ pub async fn change(control: &Control, dry_run: bool, decide: impl Fn(&World) ->
             }
             Err(StoreError::Refused { .. }) => {
                 let moved = control.world.reaches(world.snapshot.revision + 1);
-                let _ = tokio::time::timeout(MIRROR_LAG, moved).await;
+                let _ = timeout(MIRROR_LAG, moved).await;
             }
             Err(error) => return Err(failed(error)),
         }
