@@ -29,6 +29,9 @@ const UNTAGGED: Span = Span::seconds(3600);
 /// A server may take so long to end copies that are on their way to it, and to put out of sight what nothing needs.
 const SWEPT: Duration = Duration::from_secs(30);
 
+/// So long the answer waits for disks: a minute less than a client waits for an answer ([`wire::client::ANSWER_TIMEOUT`]).
+const GONE: Duration = Duration::from_secs(240);
+
 /// How much is to go.
 #[derive(Deserialize, JsonSchema)]
 pub struct Pruning {
@@ -94,11 +97,15 @@ async fn everywhere(control: &Control, alone: OwnedRwLockWriteGuard<()>) -> Byte
     drop(alone);
     let leaving = swept.into_iter().map(|(server, left)| async move {
         let freed = match left {
-            Ok(mut left) => left.next().await.unwrap_or_else(|| Err(Error::unreachable("it went away"))),
+            Ok(mut left) => {
+                let late = |_| Some(Err(Error::unreachable("it is still at it")));
+                let line = timeout(GONE, left.next()).await.unwrap_or_else(late);
+                line.unwrap_or_else(|| Err(Error::unreachable("it went away")))
+            }
             Err(error) => Err(error),
         };
         freed.unwrap_or_else(|error| {
-            tracing::warn!(%server, %error, "content not removed");
+            tracing::warn!(%server, %error, "content is not known to be gone");
             0
         })
     });
