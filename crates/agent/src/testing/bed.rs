@@ -62,6 +62,19 @@ impl Drop for Agent {
     }
 }
 
+impl Drop for Bed {
+    /// An agent that has just been told to end may still be writing something down.
+    fn drop(&mut self) {
+        let path = self.directory.path();
+        for _ in 0..100 {
+            std::thread::sleep(Duration::from_millis(5));
+            if std::fs::remove_dir_all(path).is_ok() || !path.exists() {
+                return;
+            }
+        }
+    }
+}
+
 impl Bed {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use api::{
 };
 use net::{KernelNetwork, Options};
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     unistd::gettid,
 };
@@ -67,6 +67,9 @@ impl Host {
             // The directory can be removed only when nothing is mounted in it.
             if let Some(network) = place.network.take() {
                 let _ = driver::Network::clear(&network);
+            }
+            for held in ["netns", "ways"] {
+                let _ = umount2(&place.directory.path().join(held), MntFlags::MNT_DETACH);
             }
         });
         Self { work: Some(work), handle: Some(handle), thread: started.recv().unwrap(), number }
