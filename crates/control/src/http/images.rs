@@ -27,7 +27,7 @@ use axum::{
 };
 use futures_util::{TryStreamExt, future::join_all};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedRwLockReadGuard, mpsc},
@@ -145,12 +145,12 @@ async fn ask<B: serde::Serialize>(
     ask_at(control, (snapshot, &server.name), verb, request).await
 }
 
-async fn ask_at<B: serde::Serialize>(
+async fn ask_at<B: serde::Serialize, T: DeserializeOwned>(
     control: &Control,
     (snapshot, server): (&Snapshot, &Name),
     verb: &str,
     request: &B,
-) -> Result<Lines<ImageProgress>> {
+) -> Result<Lines<T>> {
     let agent = proxy::agent(control, snapshot, server)?;
     let body = crate::tokens::encode(request)?;
     let path = format!("{}/{verb}", path::IMAGES);

@@ -1,14 +1,12 @@
 //! What nothing needs goes: content on every server, and, when asked for, names nothing is made from.
 
-use super::{Answer, Lines, Method, proxy};
+use super::{Answer, Lines, ask_at};
 use crate::{
     Control, admit,
     http::write::{Decision, change},
     world::World,
 };
-use api::{
-    Bytes, Error, Result, Timestamp, key, path, quantity::Span, registry::ManifestRecord, spec::PodTemplate, view::Pruned,
-};
+use api::{Bytes, Error, Result, Timestamp, key, quantity::Span, registry::ManifestRecord, spec::PodTemplate, view::Pruned};
 use axum::{
     Json,
     extract::{Query, State},
@@ -21,7 +19,6 @@ use tokio::{
     sync::{OwnedRwLockWriteGuard, oneshot},
     time::timeout,
 };
-use wire::client::Client;
 
 /// A manifest without a tag stays so long: whoever pushed it may be about to push the index that names it.
 const UNTAGGED: Span = Span::seconds(3600);
@@ -84,17 +81,13 @@ pub async fn prune(State(control): State<Control>, Query(asked): Query<Pruning>)
 async fn everywhere(control: &Control, alone: OwnedRwLockWriteGuard<()>) -> Bytes {
     let world = control.world.now();
     let keep: Vec<String> = keep(&world).into_iter().collect();
-    let Ok(keep) = serde_json::to_vec(&keep).map(axum::body::Bytes::from) else { return Bytes(0) };
-    let agents = world.snapshot.reports.keys().filter_map(|server| {
-        let agent = proxy::agent(control, &world.snapshot, server).ok()?;
-        Some((server, agent))
+    let sweeping = world.snapshot.reports.keys().map(|server| {
+        let asked = ask_at(control, (&world.snapshot, server), "prune", &keep);
+        async move { (server, timeout(SWEPT, asked).await.unwrap_or_else(|_| Err(Error::unreachable("it does not answer")))) }
     });
-    let sweeping = agents.map(|(server, agent)| {
-        let keep = keep.clone();
-        async move { (server, swept(agent, keep).await) }
-    });
-    let swept = join_all(sweeping.collect::<Vec<_>>()).await;
+    let swept: Vec<(_, Result<Lines<u64>>)> = join_all(sweeping).await;
     drop(alone);
+    // An answer begins when nothing else is in sight; its one line is the number of bytes that went.
     let leaving = swept.into_iter().map(|(server, left)| async move {
         let freed = match left {
             Ok(mut left) => {
@@ -110,14 +103,6 @@ async fn everywhere(control: &Control, alone: OwnedRwLockWriteGuard<()>) -> Byte
         })
     });
     Bytes(join_all(leaving).await.into_iter().sum())
-}
-
-/// Resolves when nothing else is in sight on a server. What comes then is the number of bytes that went.
-async fn swept(agent: Client, keep: axum::body::Bytes) -> Result<Lines<u64>> {
-    let headers = [("content-type", "application/json".to_owned())];
-    let path = format!("{}/prune", path::IMAGES);
-    let begun = timeout(SWEPT, agent.lines(Method::POST, &path, Some(keep), &headers)).await;
-    begun.unwrap_or_else(|_| Err(Error::unreachable("it does not answer")))
 }
 
 /// Names and manifests that go.
