@@ -39,6 +39,10 @@ pub fn resolve<'a>(snapshot: &'a Snapshot, target: &Target) -> Result<(&'a Name,
 /// The error for a container that is not there, with the nearest known ones.
 pub fn no_container(snapshot: &Snapshot, target: &Target) -> Error {
     if let (Some(slot), Some(job)) = (target.slot, snapshot.jobs.get(&target.name)) {
+        let mut placements = snapshot.job_plans.get(&target.name).into_iter().flat_map(|plan| &plan.placements);
+        if let (Some(server), Some(there)) = (&target.server, placements.find(|placement| placement.slot == slot)) {
+            return Error::not_found(format!("{}/{slot} is on {}, not on {server}", target.name, there.server));
+        }
         return Error::not_found(format!("job {} has no instance {slot} placed", target.name))
             .detail(format!("it asks for {}", job.count))
             .hint(format!("see: roost why {target}"));

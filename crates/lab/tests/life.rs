@@ -226,6 +226,9 @@ fn a_bare_name_is_found_and_a_doubtful_one_is_not_guessed() {
     let out = lab.refused(&["exec", "s1:only", "--", "/bin/true"], 3);
     assert!(out.stderr.contains("only"), "{out}");
     lab.refused(&["rm", "only"], 4);
+    lab.ok(&["addjob", "tiny", "1", "--name", "job", "--on", "s2", "--stop-timeout", "0", "--", "/bin/sleep", "600"]);
+    let out = lab.refused(&["exec", "s1:job/1", "--", "/bin/true"], 3);
+    assert_eq!(out.stderr, "error: job/1 is on s2, not on s1\n");
     // Forced, it does not wait for a program that is deaf to the request to stop, as `sleep` is in the first place of a container.
     let forced = lab.ok(&["rm", "-f", "only"]);
     assert!(forced.took < Duration::from_secs(8), "its grace of ten seconds was waited for\n{forced}");
